@@ -18,7 +18,7 @@ mod server;
 mod servers;
 mod session;
 
-pub use backlog::{Page, PageEnd, backlog_sql, read_backlog, read_urls};
+pub use backlog::{DueJob, Page, PageEnd, backlog_sql, read_backlog, read_urls};
 pub use body::load_body;
 pub use claim::{Claim, ClaimTerms, Missed, claim};
 pub use error::StoreError;
