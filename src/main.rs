@@ -1,1 +1,3 @@
+//! The `strings-queue` program.
+
 fn main() {}
