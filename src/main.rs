@@ -1,3 +1,9 @@
 //! The `strings-queue` program.
 
-fn main() {}
+use std::process::ExitCode;
+use strings_queue::cli::{self, Arguments};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::of_this_process();
+    cli::report(&cli::execute(&arguments))
+}
