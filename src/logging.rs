@@ -28,8 +28,8 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
     /// `RUST_LOG` can't be understood.
-    #[error("RUST_LOG in the environment is no filter, such as `strings_queue=debug,warn`; mend it or unset it")]
-    Filter(#[source] ParseError),
+    #[error("RUST_LOG in the environment is no filter, such as `strings_queue=debug,warn`; mend it or unset it: {0}")]
+    Filter(ParseError),
     /// Something else in this process logs already.
     #[error("logging was begun a second time")]
     BegunTwice,

@@ -36,3 +36,17 @@ pub(super) fn reason(error: &io::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_too_large_is_not_read_whole() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(MAX_BYTES).unwrap();
+        assert!(read(file.path()).is_ok());
+        file.as_file().set_len(1 << 40).unwrap();
+        assert_eq!(reason(&read(file.path()).err().unwrap()), "it is larger than 4 MiB");
+    }
+}

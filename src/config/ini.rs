@@ -57,7 +57,7 @@ impl Document {
         if content.is_empty() {
             self.open_value = None;
         } else if content.contains(|character: char| character.is_control() && character != '\t') {
-            self.fault(number, "holds a control character; take it out");
+            self.fault(number, "this line holds a control character; take it out");
         } else if self.open_value.is_some_and(|open| indent > open) {
             self.continue_value(content);
         } else if content.starts_with('[') {
@@ -76,10 +76,10 @@ impl Document {
 
     fn take_section(&mut self, number: usize, content: &str) {
         let Some(name) = section_name(content) else {
-            return self.fault(number, "is no section; a line of its own like `[db]` begins one");
+            return self.fault(number, "this line is no section; a line of its own like `[db]` begins one");
         };
         if self.sections.iter().any(|(known, _)| *known == name) {
-            self.fault(number, &format!("begins {} a second time; join the two", shown_section(&name)));
+            self.fault(number, &format!("this line begins {} a second time; join the two", shown_section(&name)));
         }
         self.sections.push((name, number));
         self.open_value = None;
@@ -87,13 +87,13 @@ impl Document {
 
     fn take_entry(&mut self, number: usize, indent: usize, content: &str) {
         let Some((key, value)) = key_and_value(content) else {
-            return self.fault(number, "is no `key: value` and no comment; mend it or begin it with `#`");
+            return self.fault(number, "this line is no `key: value` and no comment; mend it or begin it with `#`");
         };
         let Some((section, _)) = self.sections.last().cloned() else {
-            return self.fault(number, "stands before the first section; begin with a line like `[db]`");
+            return self.fault(number, "this line stands before the first section; begin with a line like `[db]`");
         };
         if self.get(&section, &key).is_some() {
-            self.fault(number, &format!("gives {} a second time; keep one of the two", shown_key(&key)));
+            self.fault(number, &format!("this line gives {} a second time; keep one of the two", shown_key(&key)));
         }
         self.entries.push(Entry { section, key, value, line: number });
         self.open_value = Some(indent);
@@ -180,7 +180,7 @@ mod tests {
         let told = messages(text);
         let lines: Vec<&str> = told.iter().filter_map(|message| message.split(')').next()).collect();
         assert_eq!(lines, ["Some(1", "Some(4", "Some(5", "Some(6", "Some(7", "Some(8", "Some(9", "Some(10"]);
-        assert!(told[2].contains("[s] gives `k` a second time"), "{told:?}");
+        assert!(told[2].contains("[s] this line gives `k` a second time"), "{told:?}");
         assert!(!told.join("").contains("hunter2"), "{told:?}");
     }
 

@@ -1,6 +1,7 @@
 //! From a file to checked settings.
 
 use super::error::{ConfigError, Problem};
+use super::ini::{Document, Entry, is_plain};
 use super::reader::Reader;
 use super::{Config, files, ini, names, sections};
 use std::path::Path;
@@ -11,7 +12,10 @@ impl Config {
     /// The error tells everything that is wrong at once.
     pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
         let file = files::read(path).map_err(|error| {
-            let message = format!("can't be read: {}; name the file of settings", files::reason(&error));
+            let message = format!(
+                "can't be read: {}; name your file of settings, or copy db.example.ini to it",
+                files::reason(&error)
+            );
             ConfigError { file: path.to_owned(), problems: vec![Problem { message, ..Problem::default() }] }
         })?;
         Config::parse(path, &file.text, environment)
@@ -22,6 +26,7 @@ impl Config {
         let document = ini::read(text);
         let mut reader = Reader::new(&document, file, environment);
         names::check(&document, &mut reader);
+        warn_of_quotes(&document, &mut reader);
         let mut config = Config {
             database: sections::database(&mut reader),
             api: sections::api(&mut reader),
@@ -39,5 +44,15 @@ impl Config {
         let mut problems = reader.problems;
         problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
         Err(ConfigError { file: file.to_owned(), problems })
+    }
+}
+
+/// Values are taken as they stand, and quotes around one are seldom meant.
+fn warn_of_quotes(document: &Document, reader: &mut Reader<'_>) {
+    let quoted = |value: &str, quote: char| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
+    for Entry { section, key, value, line } in &document.entries {
+        if is_plain(key) && is_plain(section) && (quoted(value, '"') || quoted(value, '\'')) {
+            reader.warn_at(*line, &format!("[{section}] {key}: the quotes are part of the value, which needs none"));
+        }
     }
 }

@@ -31,21 +31,26 @@ pub(super) fn database(reader: &mut Reader<'_>) -> DatabaseConfig {
 pub(super) fn api(reader: &mut Reader<'_>) -> ApiConfig {
     let user = reader.text(&known::API_USER);
     let password = passwords::read(reader, &passwords::API);
-    let written = reader.entry(&known::API_PASSWD).or(reader.entry(&known::API_PASSWD_FILE)).is_some();
-    match (&user, &password) {
+    check_credentials(reader, user.as_deref(), password.is_some());
+    let hosts = hosts(reader, &known::API_HOSTS).into_iter().map(as_in_a_url).collect();
+    ApiConfig { credentials: user.zip(password), hosts }
+}
+
+/// User and password belong together. What is written but can't be read has been noted already.
+fn check_credentials(reader: &mut Reader<'_>, user: Option<&str>, has_password: bool) {
+    let password_written = reader.entry(&known::API_PASSWD).or(reader.entry(&known::API_PASSWD_FILE)).is_some();
+    match (user, has_password) {
         (Some(user), _) if user.contains(':') => {
             reader.problem(&known::API_USER, "holds a colon, which basic authentication can't carry; take it out");
         }
-        (Some(_), None) if !written => {
+        (Some(_), false) if !password_written => {
             reader.problem(&known::API_USER, "has no password; add passwd or passwd_file, or take the user out");
         }
-        (None, Some(_)) if reader.entry(&known::API_USER).is_none() => {
+        (None, true) if reader.entry(&known::API_USER).is_none() => {
             reader.problem(&known::API_USER, "is missing though its password is given; add a line like `user: queue`");
         }
         _ => {}
     }
-    let hosts = hosts(reader, &known::API_HOSTS).into_iter().map(as_in_a_url).collect();
-    ApiConfig { credentials: user.zip(password), hosts }
 }
 
 pub(super) fn http(reader: &mut Reader<'_>) -> HttpConfig {

@@ -74,6 +74,13 @@ fn a_socket_stands_in_for_the_host() {
 }
 
 #[test]
+fn quotes_are_part_of_a_value_and_warned_of() {
+    let config = parse(&format!("{SMALLEST}passwd: \"p\"")).unwrap();
+    assert_eq!(config.database.password.unwrap().reveal(), "\"p\"");
+    assert_eq!(config.warnings, ["db.ini:5: [db] passwd: the quotes are part of the value, which needs none"]);
+}
+
+#[test]
 fn what_is_missing_is_told_at_once() {
     let told = told("");
     assert_eq!(told.lines().count(), 3, "{told}");
