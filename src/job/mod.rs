@@ -2,13 +2,16 @@
 //!
 //! Pure: no I/O, no clock, no async.
 
+pub mod conclusion;
+pub mod messages;
 pub mod outcome;
 pub mod retry_policy;
 pub mod state;
 pub mod url_text;
 
+pub use conclusion::{Conclusion, conclude};
 pub use outcome::{Outcome, Retryable};
-pub use retry_policy::{RetryPolicy, Verdict};
+pub use retry_policy::{RetryBudget, RetryPolicy, Verdict};
 pub use state::{JobState, ResultCode};
 
 use std::fmt;

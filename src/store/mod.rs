@@ -1,1 +1,64 @@
-//! (in progress)
+//! The only SQL: one deed per file, named as a sentence.
+
+mod backlog;
+mod body;
+mod claim;
+mod error;
+mod finish;
+mod history;
+mod json_rows;
+pub mod migrate;
+mod options;
+mod owner;
+mod release;
+mod rescue;
+mod row;
+mod schema;
+mod server;
+mod servers;
+mod session;
+
+pub use backlog::{Page, PageEnd, backlog_sql, read_backlog, read_urls};
+pub use body::load_body;
+pub use claim::{Claim, ClaimTerms, Missed, claim};
+pub use error::StoreError;
+pub use finish::{FinishReport, Finished, RESPONSE_BYTES, finish};
+pub use history::{HistoryLine, write_history};
+pub use options::connect_options;
+pub use owner::Owner;
+pub use release::release;
+pub use rescue::rescue;
+pub use row::{Body, ClaimToken, ClaimedJob};
+pub use schema::{CURRENT_VERSION, SchemaState, read_schema_state};
+pub use server::{Flavour, LogHead, ServerFacts, ServerIdentity, read_columns, read_log_head};
+pub use servers::Servers;
+pub use session::Session;
+
+use crate::config::DatabaseConfig;
+use std::sync::Arc;
+
+/// The handle to the tables: it knows the servers and opens sessions.
+#[derive(Debug, Clone)]
+pub struct Store {
+    servers: Arc<Servers>,
+}
+
+impl Store {
+    /// A store for the `[db]` settings. Connects to nothing yet.
+    #[must_use]
+    pub fn new(database: &DatabaseConfig) -> Store {
+        Store { servers: Arc::new(Servers::new(database.clone())) }
+    }
+
+    /// A session for one role. Connects at its first deed.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        Session::new(Arc::clone(&self.servers))
+    }
+
+    /// The servers of the settings.
+    #[must_use]
+    pub fn servers(&self) -> &Servers {
+        &self.servers
+    }
+}

@@ -1,0 +1,20 @@
+//! Load the body of a claimed job that was too large to come with its claim.
+
+use super::error::StoreError;
+use super::row::ClaimedJob;
+use super::session::{Session, within_deadline};
+use mysql_async::prelude::Queryable;
+
+/// The stored bytes; none when the row is no longer ours, or has no body any more.
+///
+/// A consistent read through the primary key; takes no lock.
+pub async fn load_body(session: &mut Session, job: &ClaimedJob) -> Result<Option<Vec<u8>>, StoreError> {
+    within_deadline(async {
+        let mut lease = session.lease().await?;
+        let sql = "SELECT CAST(body AS BINARY) FROM queued_job WHERE id = ? AND claim_token = ?";
+        let body: Option<Option<Vec<u8>>> = lease.conn().exec_first(sql, (job.id.0, job.token.0)).await?;
+        lease.keep();
+        Ok(body.flatten())
+    })
+    .await
+}

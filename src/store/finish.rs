@@ -1,0 +1,187 @@
+//! Finish: write what calls came to, many in one transaction, each only where the claim is still ours.
+//!
+//! A finish whose answer was lost may be sent again: rows it has already written are left alone, and their
+//! log lines, which are part of the same transaction, are not written twice.
+
+use super::error::StoreError;
+use super::history::{HistoryLine, history_sql, history_sql_for};
+use super::json_rows::quoted_json;
+use super::row::ClaimToken;
+use super::session::{Lease, Session, within_deadline};
+use crate::job::{Conclusion, JobId, JobState, messages};
+use mysql_async::Row;
+use mysql_async::prelude::Queryable;
+use serde::Serialize;
+use std::collections::HashMap;
+
+/// The most bytes of a response that `last_response` holds (the TEXT type's own limit).
+pub const RESPONSE_BYTES: usize = 65_535;
+
+/// One call's result, to be written.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// The job.
+    pub id: JobId,
+    /// The proof that it is ours.
+    pub token: ClaimToken,
+    /// What the row becomes.
+    pub conclusion: Conclusion,
+    /// `last_response`; cut to [`RESPONSE_BYTES`].
+    pub response: String,
+}
+
+/// What became of a finish.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct FinishReport {
+    /// Jobs that were taken back before: nothing was written to their rows.
+    pub refused: Vec<JobId>,
+}
+
+/// Writes results and log lines in one transaction.
+///
+/// The UPDATE reads the batch as a JSON table (in key order) and locks each row through the primary key; it
+/// matches only rows that are executing under the same claim token.
+pub async fn finish(
+    session: &mut Session,
+    batch: &mut [Finished],
+    lines: &[HistoryLine],
+) -> Result<FinishReport, StoreError> {
+    batch.sort_unstable_by_key(|finished| finished.id);
+    within_deadline(async {
+        let mut lease = session.lease().await?;
+        let report = if write_results(&mut lease, batch).await? == batch.len() as u64 {
+            commit_with(&mut lease, history_sql(lines)).await?;
+            FinishReport::default()
+        } else {
+            lease.conn().query_drop("ROLLBACK").await?;
+            finish_what_is_ours(&mut lease, batch, lines).await?
+        };
+        lease.keep();
+        Ok(report)
+    })
+    .await
+}
+
+/// Begins the transaction and writes the results; how many rows it wrote.
+async fn write_results(lease: &mut Lease<'_>, batch: &[Finished]) -> Result<u64, StoreError> {
+    if batch.is_empty() {
+        lease.conn().query_drop("START TRANSACTION").await?;
+        return Ok(0);
+    }
+    let sql = format!("START TRANSACTION; {}", results_sql(batch)?);
+    lease.conn().query_drop(sql).await?;
+    Ok(lease.conn().affected_rows())
+}
+
+async fn commit_with(lease: &mut Lease<'_>, history: Option<String>) -> Result<(), StoreError> {
+    let sql = history.map_or_else(|| "COMMIT".to_owned(), |insert| format!("{insert}; COMMIT"));
+    Ok(lease.conn().query_drop(sql).await?)
+}
+
+/// The rare way: some rows are not as we left them. Lock, look, write the ones that are ours.
+async fn finish_what_is_ours(
+    lease: &mut Lease<'_>,
+    batch: &[Finished],
+    lines: &[HistoryLine],
+) -> Result<FinishReport, StoreError> {
+    let standing = lock_and_look(lease, batch).await?;
+    let mut ours = Vec::new();
+    let mut refused = Vec::new();
+    for finished in batch {
+        match standing.get(&finished.id) {
+            Some((token, JobState::Executing)) if *token == finished.token.0 => ours.push(finished.clone()),
+            // Written by an earlier try whose answer was lost.
+            Some((token, _)) if *token == finished.token.0 => {}
+            _ => refused.push(finished.id),
+        }
+    }
+    if !ours.is_empty() {
+        lease.conn().query_drop(results_sql(&ours)?).await?;
+    }
+    let refusals: Vec<HistoryLine> = refused
+        .iter()
+        .map(|job| HistoryLine { job: *job, message: messages::refused(*job), at_micros: None })
+        .collect();
+    let written = |job: JobId| ours.iter().any(|finished| finished.id == job) || !batch.iter().any(|f| f.id == job);
+    commit_with(lease, history_sql_for(lines, written, &refusals)).await?;
+    Ok(FinishReport { refused })
+}
+
+async fn lock_and_look(
+    lease: &mut Lease<'_>,
+    batch: &[Finished],
+) -> Result<HashMap<JobId, (u64, JobState)>, StoreError> {
+    let ids: Vec<JobId> = batch.iter().map(|finished| finished.id).collect();
+    let sql = format!(
+        "START TRANSACTION; SELECT id, COALESCE(claim_token, 0), CAST(state AS CHAR) FROM queued_job \
+         WHERE id IN ({}) ORDER BY id FOR UPDATE",
+        super::claim::id_list(&ids)
+    );
+    let mut results = lease.conn().query_iter(sql).await?;
+    results.collect::<Row>().await?;
+    let rows: Vec<(u64, u64, String)> = results.collect().await?;
+    results.drop_result().await?;
+    let standing = rows
+        .into_iter()
+        .filter_map(|(id, token, state)| Some((JobId(id), (token, JobState::from_name(&state)?))))
+        .collect();
+    Ok(standing)
+}
+
+/// One row of the JSON table. The order is that of the paths in [`results_sql`].
+#[derive(Serialize)]
+struct ResultRow<'batch>(u64, u64, &'static str, i32, Option<u64>, Option<u32>, Option<&'batch str>, &'batch str);
+
+fn results_sql(batch: &[Finished]) -> Result<String, StoreError> {
+    let rows: Vec<ResultRow<'_>> = batch.iter().map(result_row).collect();
+    let json = quoted_json(&rows)?;
+    Ok(format!(
+        "UPDATE JSON_TABLE({json}, '$[*]' COLUMNS(\
+           id BIGINT UNSIGNED PATH '$[0]', token BIGINT UNSIGNED PATH '$[1]', state VARCHAR(16) PATH '$[2]', \
+           result_code INT PATH '$[3]', retry_in BIGINT PATH '$[4]', retry_delay INT PATH '$[5]', \
+           url MEDIUMTEXT PATH '$[6]', response MEDIUMTEXT PATH '$[7]')) AS result \
+         STRAIGHT_JOIN queued_job AS job ON job.id = result.id AND job.claim_token = result.token \
+           AND job.state = 'executing' \
+         SET job.state = result.state, job.result_code = result.result_code, job.last_finished_at = NOW(), \
+         job.last_response = result.response, job.claim_expires_at = NULL, \
+         job.remaining_retries = job.remaining_retries - (result.retry_in IS NOT NULL), \
+         job.run_at = IF(result.retry_in IS NULL, job.run_at, NOW(6) + INTERVAL result.retry_in MICROSECOND), \
+         job.retry_delay_secs = COALESCE(result.retry_delay, job.retry_delay_secs), \
+         job.url = COALESCE(result.url, job.url)"
+    ))
+}
+
+fn result_row(finished: &Finished) -> ResultRow<'_> {
+    let conclusion = &finished.conclusion;
+    ResultRow(
+        finished.id.0,
+        finished.token.0,
+        conclusion.state.as_str(),
+        conclusion.result_code as i32,
+        conclusion.retry_in.map(|delay| u64::try_from(delay.as_micros()).unwrap_or(u64::MAX)),
+        conclusion.new_retry_delay_secs,
+        conclusion.new_url.as_deref(),
+        cut_at_char(&finished.response, RESPONSE_BYTES),
+    )
+}
+
+/// The text's longest beginning of at most so many bytes that ends between characters.
+fn cut_at_char(text: &str, bytes: usize) -> &str {
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut_at_char("aé", 2), "a");
+        assert_eq!(cut_at_char("aé", 3), "aé");
+        assert_eq!(cut_at_char("", 0), "");
+    }
+}

@@ -1,0 +1,80 @@
+//! History: the lines of `queued_job_log`.
+
+use super::error::StoreError;
+use super::json_rows::quoted;
+use super::session::{Session, within_deadline};
+use crate::job::JobId;
+use mysql_async::prelude::Queryable;
+use std::fmt::Write as _;
+
+/// One line for `queued_job_log`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryLine {
+    /// The job it is about.
+    pub job: JobId,
+    /// The message.
+    pub message: String,
+    /// When it happened by the database's clock, in microseconds since 1970 UTC; none means now.
+    pub at_micros: Option<u64>,
+}
+
+/// Writes lines by themselves: a plain INSERT, which locks nothing that is there.
+pub async fn write_history(session: &mut Session, lines: &[HistoryLine]) -> Result<(), StoreError> {
+    let Some(sql) = history_sql(lines) else { return Ok(()) };
+    within_deadline(async {
+        let mut lease = session.lease().await?;
+        lease.conn().query_drop(sql).await?;
+        lease.keep();
+        Ok(())
+    })
+    .await
+}
+
+/// One INSERT for all the lines; none when there are none.
+pub(super) fn history_sql(lines: &[HistoryLine]) -> Option<String> {
+    history_sql_for(lines, |_| true, &[])
+}
+
+/// One INSERT for the lines of the jobs that pass, and for some more.
+pub(super) fn history_sql_for(
+    lines: &[HistoryLine],
+    passes: impl Fn(JobId) -> bool,
+    more: &[HistoryLine],
+) -> Option<String> {
+    let mut sql = String::from("INSERT INTO queued_job_log (job_id, msg, created_at) VALUES ");
+    let head = sql.len();
+    for line in lines.iter().filter(|line| passes(line.job)).chain(more) {
+        let separator = if sql.len() == head { "" } else { ", " };
+        // Writing to a String does not fail.
+        let _ = write!(sql, "{separator}({}, {}, {})", line.job, quoted(&line.message), at_sql(line.at_micros));
+    }
+    (sql.len() > head).then_some(sql)
+}
+
+fn at_sql(at_micros: Option<u64>) -> String {
+    match at_micros {
+        Some(micros) => format!("FROM_UNIXTIME({}.{:06})", micros / 1_000_000, micros % 1_000_000),
+        None => "NOW(6)".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(job: u64, at_micros: Option<u64>) -> HistoryLine {
+        HistoryLine { job: JobId(job), message: "it's".to_owned(), at_micros }
+    }
+
+    #[test]
+    fn all_lines_stand_in_one_insert() {
+        let sql = history_sql(&[line(1, None), line(2, Some(1_500_000))]).unwrap();
+        assert!(sql.ends_with(r"VALUES (1, 'it\'s', NOW(6)), (2, 'it\'s', FROM_UNIXTIME(1.500000))"), "{sql}");
+    }
+
+    #[test]
+    fn no_lines_are_no_statement() {
+        assert_eq!(history_sql(&[]), None);
+        assert_eq!(history_sql_for(&[line(1, None)], |_| false, &[]), None);
+    }
+}

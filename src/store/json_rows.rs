@@ -1,0 +1,29 @@
+//! A batch of rows as one SQL literal: a JSON document, quoted, for `JSON_TABLE`.
+
+use super::error::StoreError;
+use mysql_async::Value;
+use serde::Serialize;
+
+/// The rows as a quoted SQL string of JSON.
+///
+/// The quoting is the driver's; our sessions set an SQL mode without `NO_BACKSLASH_ESCAPES`.
+pub(super) fn quoted_json(rows: &impl Serialize) -> Result<String, StoreError> {
+    let json = serde_json::to_string(rows).map_err(|error| StoreError::Unexpected(error.to_string()))?;
+    Ok(quoted(&json))
+}
+
+/// A text as a quoted SQL string.
+pub(super) fn quoted(text: &str) -> String {
+    Value::from(text).as_sql(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_and_backslashes_are_escaped_for_both_json_and_sql() {
+        assert_eq!(quoted("it's"), r"'it\'s'");
+        assert_eq!(quoted_json(&[r#"a"b\"#]).unwrap(), r#"'[\"a\\\"b\\\\\"]'"#);
+    }
+}

@@ -1,0 +1,60 @@
+//! From the settings to the driver's connection options.
+
+use crate::config::{DatabaseConfig, HostPort, Secret, SslMode};
+use mysql_async::{Opts, OptsBuilder, SslOpts};
+use std::time::Duration;
+
+/// The packet size we are ready for: the protocol's own limit for a value.
+const MAX_PACKET_BYTES: usize = 1 << 30;
+/// The server closes a session that is idle for longer; ours idle for as long as nothing happens. The longest
+/// that both servers accept (`wait_timeout` in their manuals), in seconds.
+pub const WAIT_TIMEOUT_SECS: usize = 31_536_000;
+/// How long a statement of ours waits for a row lock, in seconds.
+const LOCK_WAIT_SECS: u32 = 5;
+/// How often the kernel asks a silent peer whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// The options to connect to one server of the settings; TLS as `encrypted` says.
+#[must_use]
+pub fn connect_options(database: &DatabaseConfig, host: &HostPort, encrypted: bool) -> Opts {
+    let mut options = OptsBuilder::default()
+        .user(Some(&database.user))
+        .pass(database.password.as_ref().map(Secret::reveal))
+        .db_name(Some(&database.name))
+        .ip_or_hostname(&host.host)
+        .tcp_port(host.port)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(KEEPALIVE))
+        .prefer_socket(false)
+        .max_allowed_packet(Some(MAX_PACKET_BYTES))
+        .wait_timeout(Some(WAIT_TIMEOUT_SECS))
+        .stmt_cache_size(64)
+        .init(vec![session_settings()]);
+    if let Some(socket) = &database.socket {
+        options = options.socket(Some(socket.to_string_lossy()));
+    }
+    if encrypted && database.socket.is_none() {
+        options = options.ssl_opts(Some(tls_options(database)));
+    }
+    options.into()
+}
+
+/// What every session of ours sets: our own time zone and SQL mode, so that the server's settings and the
+/// daylight-saving hour change nothing; and no idle limit.
+fn session_settings() -> String {
+    format!(
+        "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
+         wait_timeout = {WAIT_TIMEOUT_SECS}, innodb_lock_wait_timeout = {LOCK_WAIT_SECS}, autocommit = 1"
+    )
+}
+
+fn tls_options(database: &DatabaseConfig) -> SslOpts {
+    let unchecked = matches!(database.ssl_mode, SslMode::Disabled | SslMode::Preferred | SslMode::Required);
+    let mut tls = SslOpts::default()
+        .with_danger_accept_invalid_certs(unchecked)
+        .with_danger_skip_domain_validation(unchecked || database.ssl_mode == SslMode::VerifyCa);
+    if let Some(ca) = &database.ssl_ca {
+        tls = tls.with_root_certs(vec![ca.clone().into()]).with_disable_built_in_roots(true);
+    }
+    tls
+}

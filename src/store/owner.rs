@@ -1,0 +1,64 @@
+//! Owner: the named lock that shows a dispatcher is alive.
+
+use super::error::StoreError;
+use super::session::{Session, within_deadline};
+use mysql_async::prelude::Queryable;
+
+/// A dispatcher's name and the lock of that name, held on a connection of its own for as long as it lives.
+#[derive(Debug)]
+pub struct Owner {
+    name: String,
+    session: Session,
+}
+
+impl Owner {
+    /// A name for a new dispatcher: host, process and a random part, of letters that need no quoting, and short
+    /// enough for a lock (64 characters; MySQL manual, "Locking Functions").
+    #[must_use]
+    pub fn new_name() -> String {
+        let host: String = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .chars()
+            .filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-')
+            .take(20)
+            .collect();
+        format!("strings-queue:{host}:{}:{:016x}", std::process::id(), rand::random::<u64>())
+    }
+
+    /// Will hold the lock of that name through the session.
+    #[must_use]
+    pub fn new(name: String, session: Session) -> Owner {
+        Owner { name, session }
+    }
+
+    /// The dispatcher's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes the lock, or makes sure that it is still held. True when it had to be taken anew.
+    pub async fn hold(&mut self) -> Result<bool, StoreError> {
+        within_deadline(async {
+            let mut lease = self.session.lease().await?;
+            let sql = "SELECT COALESCE(IS_USED_LOCK(?) = CONNECTION_ID(), 0)";
+            let held: Option<bool> = lease.conn().exec_first(sql, (&self.name,)).await?;
+            if held != Some(true) {
+                let taken: Option<Option<i64>> =
+                    lease.conn().exec_first("SELECT GET_LOCK(?, 5)", (&self.name,)).await?;
+                if taken.flatten() != Some(1) {
+                    return Err(StoreError::Connection(format!("the lock {} is held by another session", self.name)));
+                }
+            }
+            lease.keep();
+            Ok(held != Some(true))
+        })
+        .await
+    }
+
+    /// Lets the lock go with its connection.
+    pub fn let_go(&mut self) {
+        self.session.disconnect();
+    }
+}

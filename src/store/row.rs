@@ -1,0 +1,81 @@
+//! A job's row as we hold it while it is ours.
+
+use super::error::StoreError;
+use crate::job::{Attempt, JobId};
+use mysql_async::Row;
+use mysql_async::prelude::FromValue;
+
+/// Proof that a row is ours: drawn at random for each claim, checked by every write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClaimToken(pub(super) u64);
+
+/// A job that is ours until its claim expires. Only a claim makes one, and all that execute and finish take one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClaimedJob {
+    /// `id`.
+    pub id: JobId,
+    /// The proof that it is ours.
+    pub token: ClaimToken,
+    /// The try this claim is for.
+    pub attempt: Attempt,
+    /// `http_method`, as written by the application.
+    pub method: String,
+    /// `url`, as written by the application.
+    pub url: String,
+    /// `body`.
+    pub body: Body,
+    /// `timeout_secs`, unchecked.
+    pub timeout_secs: i32,
+    /// `remaining_retries`.
+    pub remaining_retries: i32,
+    /// `retry_delay_secs`.
+    pub retry_delay_secs: i32,
+    /// The database's clock at the claim: microseconds since 1970 UTC.
+    pub claimed_at_micros: u64,
+}
+
+/// A job's `body`: exactly the stored bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// NULL: the request has no body.
+    Absent,
+    /// The bytes.
+    Here(Vec<u8>),
+    /// Too large to come with the claim: this many bytes, still in the table.
+    InTable(u64),
+}
+
+impl Body {
+    pub(super) fn from_columns(stored_bytes: Option<u64>, inline: Option<Vec<u8>>) -> Body {
+        match (stored_bytes, inline) {
+            (_, Some(bytes)) => Body::Here(bytes),
+            (Some(length), None) => Body::InTable(length),
+            (None, None) => Body::Absent,
+        }
+    }
+}
+
+/// One column of a result row, by its place.
+pub(super) fn column<T: FromValue>(row: &mut Row, index: usize) -> Result<T, StoreError> {
+    match row.take_opt(index) {
+        Some(Ok(value)) => Ok(value),
+        _ => Err(StoreError::Unexpected(format!("column {index} of the answer is missing or of another type"))),
+    }
+}
+
+/// One column as text; bytes that are not UTF-8 are replaced.
+pub(super) fn text(row: &mut Row, index: usize) -> Result<String, StoreError> {
+    let bytes: Vec<u8> = column(row, index)?;
+    Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+impl std::fmt::Debug for ClaimedJob {
+    /// Without body and URL, which may hold secrets.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ClaimedJob")
+            .field("id", &self.id)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,151 @@
+//! Server: what the database server is and how its log is set up.
+
+use super::error::StoreError;
+use super::session::{Session, within_deadline};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+use std::collections::HashMap;
+
+/// Which server it is, with its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    /// MySQL, or a close relative of it.
+    MySql {
+        /// 8 of 8.4.
+        major: u32,
+        /// 4 of 8.4.
+        minor: u32,
+    },
+    /// MariaDB.
+    MariaDb {
+        /// 10 of 10.11.
+        major: u32,
+        /// 11 of 10.11.
+        minor: u32,
+    },
+}
+
+/// Where the server writes its log now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogHead {
+    /// The file's name.
+    pub file: String,
+    /// Bytes from the file's beginning.
+    pub offset: u64,
+}
+
+/// What tells one server from another behind the same address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerIdentity(String);
+
+/// The server's settings that matter to us.
+#[derive(Debug, Clone)]
+pub struct ServerFacts {
+    /// Which server.
+    pub flavour: Flavour,
+    variables: HashMap<String, String>,
+}
+
+const VARIABLES: &str = "'version', 'log_bin', 'binlog_format', 'binlog_row_image', 'read_only', 'server_id', \
+    'server_uuid', 'hostname', 'port', 'lower_case_table_names', 'wait_timeout', 'max_allowed_packet'";
+
+impl ServerFacts {
+    /// Reads the settings from the server.
+    pub async fn read(session: &mut Session) -> Result<ServerFacts, StoreError> {
+        within_deadline(async {
+            let mut lease = session.lease().await?;
+            let sql = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({VARIABLES})");
+            let rows: Vec<(String, String)> = lease.conn().query(sql).await?;
+            lease.keep();
+            let variables: HashMap<String, String> = rows.into_iter().collect();
+            let version = variables.get("version").map(String::as_str).unwrap_or_default();
+            Ok(ServerFacts { flavour: flavour_of(version), variables })
+        })
+        .await
+    }
+
+    /// A setting's value; empty when the server does not know it.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> &str {
+        self.variables.get(name).map(String::as_str).unwrap_or_default()
+    }
+
+    /// Whether a setting is on.
+    #[must_use]
+    pub fn is_on(&self, name: &str) -> bool {
+        matches!(self.variable(name), "ON" | "1")
+    }
+
+    /// MySQL has a universal id; of MariaDB we take number, host and port together.
+    #[must_use]
+    pub fn identity(&self) -> ServerIdentity {
+        let parts = ["server_uuid", "server_id", "hostname", "port"].map(|name| self.variable(name));
+        ServerIdentity(parts.join("/"))
+    }
+}
+
+/// Where the log ends now; none when the server keeps no log. Needs the right to see the log's status.
+pub async fn read_log_head(session: &mut Session, flavour: Flavour) -> Result<Option<LogHead>, StoreError> {
+    within_deadline(async {
+        let mut lease = session.lease().await?;
+        let row: Option<Row> = lease.conn().query_first(log_status_sql(flavour)).await?;
+        lease.keep();
+        let head = row.and_then(|row| Some(LogHead { file: row.get(0)?, offset: row.get(1)? }));
+        Ok(head.filter(|head| !head.file.is_empty()))
+    })
+    .await
+}
+
+/// MySQL 8.2 has the new name, 8.4 dropped the old one (MySQL 8.4 manual, "SHOW BINARY LOG STATUS").
+fn log_status_sql(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MySql { major, minor } if (major, minor) >= (8, 2) => "SHOW BINARY LOG STATUS",
+        _ => "SHOW MASTER STATUS",
+    }
+}
+
+/// The columns of `queued_job` in their order; empty when there is no such table.
+pub async fn read_columns(session: &mut Session) -> Result<Vec<String>, StoreError> {
+    within_deadline(async {
+        let mut lease = session.lease().await?;
+        let columns = columns_of(lease.conn(), "queued_job").await?;
+        lease.keep();
+        Ok(columns)
+    })
+    .await
+}
+
+pub(super) async fn columns_of(conn: &mut Conn, table: &str) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT COLUMN_NAME FROM information_schema.COLUMNS \
+         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION";
+    Ok(conn.exec(sql, (table,)).await?)
+}
+
+fn flavour_of(version: &str) -> Flavour {
+    let mut numbers = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version.to_ascii_lowercase().contains("mariadb") {
+        Flavour::MariaDb { major, minor }
+    } else {
+        Flavour::MySql { major, minor }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_told_apart() {
+        assert_eq!(flavour_of("10.11.19-MariaDB-0+deb12u1-log"), Flavour::MariaDb { major: 10, minor: 11 });
+        assert_eq!(flavour_of("9.7.4"), Flavour::MySql { major: 9, minor: 7 });
+        assert_eq!(flavour_of("8.0.39-0ubuntu0.22.04.1"), Flavour::MySql { major: 8, minor: 0 });
+    }
+
+    #[test]
+    fn the_status_query_goes_by_the_version() {
+        assert_eq!(log_status_sql(Flavour::MySql { major: 8, minor: 0 }), "SHOW MASTER STATUS");
+        assert_eq!(log_status_sql(Flavour::MySql { major: 9, minor: 7 }), "SHOW BINARY LOG STATUS");
+        assert_eq!(log_status_sql(Flavour::MariaDb { major: 11, minor: 8 }), "SHOW MASTER STATUS");
+    }
+}
