@@ -1,5 +1,6 @@
 //! Why the log can't be followed.
 
+use crate::store::StoreError;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -46,16 +47,11 @@ pub enum StreamError {
     NoTable,
     /// SQL that the follower needs failed.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Store(#[from] StoreError),
     /// We were told to stop.
     #[error("stopped")]
     Stopped,
 }
-
-/// What the SQL side could not tell; its text holds no secret.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct SourceError(pub String);
 
 impl StreamError {
     /// Whether another client with our server id took our place.

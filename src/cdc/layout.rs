@@ -5,19 +5,18 @@ use tokio::sync::Notify;
 
 /// The places of `id` and `state` among the table's columns. The log has no names, so SQL tells them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
+pub(super) struct Layout {
     /// The place of `id`, from 0.
-    pub id_index: usize,
+    pub(super) id_index: usize,
     /// The place of `state`; none in a table that was not upgraded yet.
-    pub state_index: Option<usize>,
+    pub(super) state_index: Option<usize>,
     /// How many columns there are.
-    pub column_count: usize,
+    pub(super) column_count: usize,
 }
 
 impl Layout {
     /// The layout of a table with these columns, in their order. `None`: there is no `id`.
-    #[must_use]
-    pub fn of_columns<S: AsRef<str>>(columns: &[S]) -> Option<Layout> {
+    pub(super) fn of_columns<S: AsRef<str>>(columns: &[S]) -> Option<Layout> {
         let find = |name: &str| columns.iter().position(|column| column.as_ref().eq_ignore_ascii_case(name));
         Some(Layout { id_index: find("id")?, state_index: find("state"), column_count: columns.len() })
     }

@@ -47,10 +47,8 @@ mod watcher;
 mod work;
 mod xid;
 
-pub use error::{SourceError, StreamError};
-pub use layout::Layout;
+pub use error::StreamError;
 pub use position::BinlogPosition;
-pub use source::{LogServer, LogSource};
 pub use status::LogStatus;
 pub use stream::BinlogStream;
 pub use watcher::Watcher;

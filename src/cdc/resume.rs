@@ -16,20 +16,24 @@ pub(super) struct Start {
 }
 
 /// What is remembered from stream to stream.
-#[derive(Debug, Default)]
-pub(super) struct Resume {
-    server: String,
+#[derive(Debug)]
+pub(super) struct Resume<S> {
+    server: Option<S>,
     bookmark: Option<BinlogPosition>,
     ever_open: bool,
     stuck: u32,
 }
 
-impl Resume {
+impl<S: PartialEq> Resume<S> {
+    pub(super) fn new() -> Self {
+        Resume { server: None, bookmark: None, ever_open: false, stuck: 0 }
+    }
+
     /// Where to start on this server, whose log ends at `head`: where we were, if it is the same server and its log
     /// was not begun anew, else at the end.
-    pub(super) fn start(&mut self, server: &str, head: BinlogPosition) -> Start {
-        let same_server = self.server == server;
-        server.clone_into(&mut self.server);
+    pub(super) fn start(&mut self, server: S, head: BinlogPosition) -> Start {
+        let same_server = self.server.as_ref() == Some(&server);
+        self.server = Some(server);
         if !same_server || self.stuck >= STUCK || self.bookmark.as_ref().is_some_and(|mark| mark.is_beyond(&head)) {
             self.bookmark = None;
             self.stuck = 0;
@@ -65,8 +69,8 @@ mod tests {
         StreamError::Closed("end of file".into())
     }
 
-    fn opened_at(offset: u64) -> Resume {
-        let mut resume = Resume::default();
+    fn opened_at(offset: u64) -> Resume<&'static str> {
+        let mut resume = Resume::new();
         assert_eq!(resume.start("a", at(100)), Start { position: at(100), cause: SweepCause::Start });
         resume.stream_ended(&at(offset), true, &closed());
         resume
@@ -79,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_never_opened_leaves_the_start_a_start() {
-        let mut resume = Resume::default();
+        let mut resume = Resume::new();
         resume.start("a", at(100));
         resume.stream_ended(&at(100), false, &closed());
         assert_eq!(resume.start("a", at(200)), Start { position: at(200), cause: SweepCause::Start });

@@ -8,21 +8,15 @@ use super::event::EventHeader;
 use super::follower::Follower;
 use super::panics;
 use super::stream::{SILENCE_BEYOND_HEARTBEAT, StreamRequest};
-use crate::config::{DatabaseConfig, HostPort, Secret, SslMode};
+use crate::store::connect_options;
 use futures_core::Stream;
 use mysql_async::binlog::events::Event;
 use mysql_async::prelude::Queryable;
-use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Error, Opts, OptsBuilder, SslOpts};
+use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Error};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::timeout;
-
-/// The longest packet a server may send: the protocol's own bound for `max_allowed_packet`. The library would
-/// take the server's setting, which binds statements and not the log.
-const LONGEST_PACKET: usize = 1 << 30;
-/// Seconds: what the library is told of the server's `wait_timeout`, which does not bind a stream.
-const WAIT_TIMEOUT: usize = 28_800;
 
 /// Reads the log into the follower until the stream breaks.
 pub(super) async fn read(request: StreamRequest, mut follower: Follower) -> (Option<Follower>, StreamError) {
@@ -35,10 +29,7 @@ pub(super) async fn read(request: StreamRequest, mut follower: Follower) -> (Opt
 
 async fn open(request: &StreamRequest) -> Result<BinlogStream, StreamError> {
     let offset = request.start.requestable_offset().ok_or(StreamError::BeyondReach)?;
-    let options: Opts = connect_options(&request.database, &request.host)
-        .max_allowed_packet(Some(LONGEST_PACKET))
-        .wait_timeout(Some(WAIT_TIMEOUT))
-        .into();
+    let options = connect_options(&request.database, &request.host, request.encrypted);
     let mut connection = Conn::new(options).await.map_err(connect_error)?;
     // MariaDB shows its own events only to those who say that they know them (4: GTID); MySQL takes the variable
     // for any other. The checksums are asked for by the library.
@@ -101,17 +92,4 @@ fn stream_error(error: Error) -> StreamError {
         Error::Server(error) => StreamError::Server { code: error.code, message: error.message },
         other => StreamError::Closed(other.to_string()),
     }
-}
-
-/// How to connect. Stands in for `store::connect_options` until that is there.
-fn connect_options(database: &DatabaseConfig, host: &HostPort) -> OptsBuilder {
-    let tls = SslOpts::default().with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true);
-    OptsBuilder::default()
-        .ip_or_hostname(&host.host)
-        .tcp_port(host.port)
-        .user(Some(&database.user))
-        .pass(database.password.as_ref().map(Secret::reveal))
-        .socket(database.socket.as_ref().map(|path| path.to_string_lossy()))
-        .prefer_socket(database.socket.is_some())
-        .ssl_opts((database.ssl_mode == SslMode::Required).then_some(tls))
 }

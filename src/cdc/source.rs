@@ -1,33 +1,59 @@
-//! What the follower must ask the server by SQL.
+//! What the follower must ask the server by SQL, by a session of its own.
 
-use super::error::SourceError;
+use super::error::StreamError;
+use super::layout::Layout;
 use super::position::BinlogPosition;
-use crate::config::HostPort;
-use std::future::Future;
+use crate::config::{DatabaseConfig, HostPort};
+use crate::store::{ServerFacts, ServerIdentity, Session, Store, read_columns, read_log_head};
+use tokio::sync::Mutex;
 
-/// The server whose log is to be followed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogServer {
-    /// What tells this server from others, and from itself with another data directory: `@@server_uuid` on
-    /// MySQL; on MariaDB, which has none, what comes nearest.
-    pub identity: String,
-    /// Where SQL was asked, so that the log is read there too.
-    pub host: HostPort,
-    /// `@@lower_case_table_names` is not 0: names are compared without regard to case.
-    pub ignores_case: bool,
+/// The SQL side of the log.
+#[derive(Debug)]
+pub(super) struct LogSource {
+    store: Store,
+    session: Mutex<Session>,
 }
 
-/// The SQL side: the store in the service, a plain connection in tests.
-pub trait LogSource: Send + Sync + 'static {
-    /// Who answers.
-    fn server(&self) -> impl Future<Output = Result<LogServer, SourceError>> + Send;
+/// The server whose log is to be followed.
+#[derive(Debug, Clone)]
+pub(super) struct LogServer {
+    pub(super) identity: ServerIdentity,
+    /// Where SQL was asked, so that the log is read there too.
+    pub(super) host: HostPort,
+    /// Whether to encrypt the connection.
+    pub(super) encrypted: bool,
+    /// It compares names of tables without regard to case.
+    pub(super) ignores_case: bool,
+    /// Where its log ends now.
+    pub(super) head: BinlogPosition,
+}
 
-    /// Where the log ends now. `None`: there is no binary log.
-    fn head(&self) -> impl Future<Output = Result<Option<BinlogPosition>, SourceError>> + Send;
+impl LogSource {
+    pub(super) fn new(store: &Store) -> Self {
+        LogSource { store: store.clone(), session: Mutex::new(store.session()) }
+    }
 
-    /// The names of the table's columns in their order, invisible and generated ones included.
-    ///
-    /// A change of the table shows in the log before it shows in `information_schema`: the answer must wait for
-    /// a change under way, for instance by a `SELECT … LIMIT 0` from the table before it.
-    fn columns(&self) -> impl Future<Output = Result<Vec<String>, SourceError>> + Send;
+    pub(super) fn database(&self) -> &DatabaseConfig {
+        self.store.servers().database()
+    }
+
+    /// Which server we are connected to, and where its log ends.
+    pub(super) async fn server(&self) -> Result<LogServer, StreamError> {
+        let mut session = self.session.lock().await;
+        let facts = ServerFacts::read(&mut session).await?;
+        let head = read_log_head(&mut session, facts.flavour).await?.ok_or(StreamError::NoLog)?;
+        Ok(LogServer {
+            identity: facts.identity(),
+            host: self.store.servers().current_host(),
+            encrypted: self.store.servers().encrypts(),
+            ignores_case: facts.variable("lower_case_table_names") != "0",
+            head: BinlogPosition { file: head.file, offset: head.offset },
+        })
+    }
+
+    /// Where our columns are. `None`: there is no such table.
+    pub(super) async fn layout(&self) -> Result<Option<Layout>, StreamError> {
+        let mut session = self.session.lock().await;
+        Ok(Layout::of_columns(&read_columns(&mut session).await?))
+    }
 }

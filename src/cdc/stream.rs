@@ -4,7 +4,7 @@ use super::error::StreamError;
 use super::follower::Follower;
 use super::position::BinlogPosition;
 use super::{plain, secure};
-use crate::config::{DatabaseConfig, HostPort, SslMode};
+use crate::config::{DatabaseConfig, HostPort};
 use std::time::Duration;
 
 /// How much longer than a heartbeat's interval a stream may be silent; the plain client's library has it so.
@@ -24,6 +24,7 @@ pub enum BinlogStream {
 pub(super) struct StreamRequest {
     pub(super) database: DatabaseConfig,
     pub(super) host: HostPort,
+    pub(super) encrypted: bool,
     pub(super) start: BinlogPosition,
     pub(super) server_id: u32,
     pub(super) heartbeat: Duration,
@@ -32,12 +33,8 @@ pub(super) struct StreamRequest {
 impl BinlogStream {
     /// The client for these settings.
     #[must_use]
-    pub fn for_database(database: &DatabaseConfig) -> BinlogStream {
-        if database.socket.is_none() && database.ssl_mode == SslMode::Disabled {
-            BinlogStream::Plain
-        } else {
-            BinlogStream::Secure
-        }
+    pub fn for_database(database: &DatabaseConfig, encrypted: bool) -> BinlogStream {
+        if encrypted || database.socket.is_some() { BinlogStream::Secure } else { BinlogStream::Plain }
     }
 
     /// Reads the log into the follower until the stream breaks, and says why it did. Cancel safe: a dropped
@@ -58,11 +55,9 @@ mod tests {
     #[test]
     fn plain_tcp_is_for_the_plain_client_alone() {
         let mut database = testing::database();
-        assert_eq!(BinlogStream::for_database(&database), BinlogStream::Plain);
-        database.ssl_mode = SslMode::Preferred;
-        assert_eq!(BinlogStream::for_database(&database), BinlogStream::Secure);
-        database.ssl_mode = SslMode::Disabled;
+        assert_eq!(BinlogStream::for_database(&database, false), BinlogStream::Plain);
+        assert_eq!(BinlogStream::for_database(&database, true), BinlogStream::Secure);
         database.socket = Some("/run/mysqld.sock".into());
-        assert_eq!(BinlogStream::for_database(&database), BinlogStream::Secure);
+        assert_eq!(BinlogStream::for_database(&database, false), BinlogStream::Secure);
     }
 }

@@ -6,19 +6,19 @@
 
 use super::error::StreamError;
 use super::follower::{Follower, Surroundings};
-use super::layout::{Layout, LayoutSlot};
+use super::layout::LayoutSlot;
 use super::resume::{Resume, Start};
 use super::server_id::ServerId;
-use super::source::LogSource;
+use super::source::{LogServer, LogSource};
 use super::status::LogStatus;
 use super::stream::{BinlogStream, StreamRequest};
 use super::table_map::TableName;
-use crate::config::{BinlogConfig, DatabaseConfig};
+use crate::config::{BinlogConfig, HostPort};
 use crate::metrics::{Counter, Metrics};
 use crate::reconnect::ReconnectPauses;
+use crate::store::{ServerIdentity, Store};
 use crate::wakeup::{SweepCause, Wakeup};
-use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
@@ -39,16 +39,41 @@ const HEALTHY: Duration = Duration::from_secs(10);
 
 /// Keeps the log being followed, and rings for what it shows.
 #[derive(Debug)]
-pub struct Watcher<S> {
-    source: S,
-    database: DatabaseConfig,
+pub struct Watcher {
+    source: LogSource,
     heartbeat: Duration,
-    client: BinlogStream,
+    /// The client to use whatever the settings.
+    client: Option<BinlogStream>,
     server_id: ServerId,
     pauses: ReconnectPauses,
-    resume: Resume,
+    resume: Resume<ServerIdentity>,
     around: Surroundings,
     status: watch::Sender<LogStatus>,
+}
+
+/// A stream to open.
+struct Plan {
+    start: Start,
+    client: BinlogStream,
+    request: StreamRequest,
+    follower: Follower,
+}
+
+/// What is said of a stream once it is open.
+struct Notice<'a> {
+    host: HostPort,
+    client: BinlogStream,
+    server_id: u32,
+    start: Start,
+    opened: &'a OnceLock<Instant>,
+}
+
+impl Notice<'_> {
+    fn log(&self) {
+        let HostPort { host, port } = &self.host;
+        let (client, server_id, because) = (self.client, self.server_id, self.start.cause);
+        tracing::info!(host, port, position = %self.start.position, ?client, server_id, ?because, "following the log");
+    }
 }
 
 /// How a stream ended.
@@ -59,26 +84,19 @@ struct Ended {
     transactions_read: u64,
 }
 
-impl<S: LogSource> Watcher<S> {
-    /// A watcher that asks `source` by SQL, and reads the log of the server it names.
+impl Watcher {
+    /// A watcher of the log of the store's server.
     #[must_use]
-    pub fn new(
-        source: S,
-        database: DatabaseConfig,
-        binlog: &BinlogConfig,
-        wakeup: Arc<Wakeup>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(store: &Store, binlog: &BinlogConfig, wakeup: Arc<Wakeup>, metrics: Arc<Metrics>) -> Self {
         let around =
             Surroundings { wakeup, metrics, layout: Arc::new(LayoutSlot::default()), established: Arc::default() };
         Watcher {
-            source,
-            client: BinlogStream::for_database(&database),
-            database,
+            source: LogSource::new(store),
+            client: None,
             heartbeat: binlog.heartbeat.max(SHORTEST_HEARTBEAT),
             server_id: ServerId::new(binlog.server_id),
             pauses: ReconnectPauses::default(),
-            resume: Resume::default(),
+            resume: Resume::new(),
             around,
             status: watch::Sender::new(LogStatus::starting()),
         }
@@ -87,7 +105,7 @@ impl<S: LogSource> Watcher<S> {
     /// Has the log read by this client instead of the one that suits the settings.
     #[must_use]
     pub fn with_client(mut self, client: BinlogStream) -> Self {
-        self.client = client;
+        self.client = Some(client);
         self
     }
 
@@ -107,7 +125,7 @@ impl<S: LogSource> Watcher<S> {
     async fn follow_for_ever(&mut self) {
         loop {
             let ended = match self.prepare().await {
-                Ok((start, request, follower)) => self.follow(start, request, follower).await,
+                Ok(plan) => self.follow(plan).await,
                 Err(error) => Ended { error, lived: None, transactions_read: 0 },
             };
             let pause = self.after(&ended);
@@ -116,45 +134,55 @@ impl<S: LogSource> Watcher<S> {
     }
 
     /// Asks by SQL for all that a stream needs.
-    async fn prepare(&mut self) -> Result<(Start, StreamRequest, Follower), StreamError> {
+    async fn prepare(&mut self) -> Result<Plan, StreamError> {
         let server = self.source.server().await?;
-        let head = self.source.head().await?.ok_or(StreamError::NoLog)?;
-        let start = self.resume.start(&server.identity, head);
+        let start = self.resume.start(server.identity.clone(), server.head.clone());
+        // A notice of the stream before must not be taken for this one's.
         self.around.established = Arc::new(Notify::new());
         if !self.read_layout().await? {
             return Err(StreamError::NoTable);
         }
-        let name =
-            TableName { database: self.database.name.clone(), table: TABLE.into(), ignore_case: server.ignores_case };
-        let follower = Follower::new(name, start.position.clone(), self.around.clone());
+        let follower = Follower::new(self.table_name(&server), start.position.clone(), self.around.clone());
+        let database = self.source.database().clone();
+        let client = self.client.unwrap_or_else(|| BinlogStream::for_database(&database, server.encrypted));
         let request = StreamRequest {
-            database: self.database.clone(),
+            database,
             host: server.host,
+            encrypted: server.encrypted,
             start: start.position.clone(),
             server_id: self.server_id.number(),
             heartbeat: self.heartbeat,
         };
-        Ok((start, request, follower))
+        Ok(Plan { start, client, request, follower })
+    }
+
+    fn table_name(&self, server: &LogServer) -> TableName {
+        let database = self.source.database().name.clone();
+        TableName { database, table: TABLE.into(), ignore_case: server.ignores_case }
     }
 
     /// Reads the table's columns; `false`: there is no such table, or another one was asked for meanwhile.
     async fn read_layout(&self) -> Result<bool, StreamError> {
         let question = self.around.layout.question();
-        let layout = Layout::of_columns(&self.source.columns().await?);
+        let layout = self.source.layout().await?;
         Ok(self.around.layout.answer(question, layout) && layout.is_some())
     }
 
     /// Follows one stream to its end.
-    async fn follow(&mut self, start: Start, request: StreamRequest, follower: Follower) -> Ended {
-        let host = request.host.clone();
-        tracing::debug!(host = %host.host, port = host.port, position = %start.position, "opening the log stream");
-        let opened = std::sync::OnceLock::new();
+    async fn follow(&mut self, plan: Plan) -> Ended {
+        let Plan { start, client, request, follower } = plan;
+        let opened = OnceLock::new();
         let (follower, error) = {
-            let tending = self.tend(&start, &request, &opened);
-            let reading = pin!(self.client.read(request.clone(), follower));
+            let notice = Notice {
+                host: request.host.clone(),
+                client,
+                server_id: request.server_id,
+                start: start.clone(),
+                opened: &opened,
+            };
             tokio::select! {
-                ended = reading => ended,
-                error = tending => (None, error),
+                ended = client.read(request, follower) => ended,
+                error = self.tend(notice) => (None, error),
             }
         };
         let lived = opened.get().map(Instant::elapsed);
@@ -166,18 +194,15 @@ impl<S: LogSource> Watcher<S> {
 
     /// What goes on beside a stream: the first sweep once it is open, and the table's columns read anew when asked
     /// for. Ends only when the stream is not open in time.
-    async fn tend(&self, start: &Start, request: &StreamRequest, opened: &std::sync::OnceLock<Instant>) -> StreamError {
+    async fn tend(&self, notice: Notice<'_>) -> StreamError {
         if timeout(OPENING, self.around.established.notified()).await.is_err() {
             return StreamError::Silent(OPENING);
         }
-        let _ = opened.set(Instant::now());
+        let _ = notice.opened.set(Instant::now());
         self.status.send_replace(LogStatus::Following);
-        self.around.wakeup.ring_sweep(start.cause);
-        tracing::info!(
-            host = %request.host.host, port = request.host.port, position = %start.position, client = ?self.client,
-            server_id = request.server_id, because = ?start.cause, "following the log"
-        );
-        tokio::join!(self.look_again(start.cause), self.keep_layout());
+        self.around.wakeup.ring_sweep(notice.start.cause);
+        notice.log();
+        tokio::join!(self.look_again(notice.start.cause), self.keep_layout());
         StreamError::Stopped
     }
 
@@ -222,7 +247,7 @@ impl<S: LogSource> Watcher<S> {
         }
         match &ended.error {
             StreamError::Panicked(_) => self.around.metrics.increment(Counter::StreamPanics),
-            StreamError::AuthPlugin(_) => self.client = BinlogStream::Secure,
+            StreamError::AuthPlugin(_) => self.client = Some(BinlogStream::Secure),
             _ => {}
         }
         let pause = self.pauses.next_pause();
