@@ -1,0 +1,106 @@
+//! Where the two columns we read stand in the table.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// The places of `id` and `state` among the table's columns. The log has no names, so SQL tells them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// The place of `id`, from 0.
+    pub(super) id_index: usize,
+    /// The place of `state`; none in a table that was not upgraded yet.
+    pub(super) state_index: Option<usize>,
+    /// How many columns there are.
+    pub(super) column_count: usize,
+}
+
+impl Layout {
+    /// The layout of a table with these columns, in their order. `None`: there is no `id`.
+    pub(super) fn of_columns<S: AsRef<str>>(columns: &[S]) -> Option<Layout> {
+        let find = |name: &str| columns.iter().position(|column| column.as_ref().eq_ignore_ascii_case(name));
+        Some(Layout { id_index: find("id")?, state_index: find("state"), column_count: columns.len() })
+    }
+}
+
+/// The layout as last read by SQL, shared between the reader of the log and the watcher, who has the SQL.
+///
+/// The reader clears it when the table may have changed; the watcher fills it again. Each clearing has a number,
+/// so that an answer to an earlier question is not taken for the table after a later change.
+#[derive(Debug, Default)]
+pub(super) struct LayoutSlot {
+    slot: Mutex<Slot>,
+    asked: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    question: u64,
+    layout: Option<Layout>,
+}
+
+impl LayoutSlot {
+    /// What is known now.
+    pub(super) fn get(&self) -> Option<Layout> {
+        self.lock().layout
+    }
+
+    /// Forgets the layout: a new question is open.
+    pub(super) fn clear(&self) {
+        {
+            let mut slot = self.lock();
+            slot.layout = None;
+            slot.question += 1;
+        }
+        self.asked.notify_one();
+    }
+
+    /// Waits for a question that no one has waited for yet.
+    pub(super) async fn asked(&self) {
+        self.asked.notified().await;
+    }
+
+    /// The number of the last question.
+    pub(super) fn question(&self) -> u64 {
+        self.lock().question
+    }
+
+    /// Answers that question; `false` if a later one is open.
+    pub(super) fn answer(&self, question: u64, layout: Option<Layout>) -> bool {
+        let mut slot = self.lock();
+        if slot.question == question {
+            slot.layout = layout;
+        }
+        slot.question == question
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_found_by_name() {
+        let columns = ["organization_id", "ID", "url", "state"];
+        assert_eq!(Layout::of_columns(&columns), Some(Layout { id_index: 1, state_index: Some(3), column_count: 4 }));
+        assert_eq!(Layout::of_columns(&["id"]).unwrap().state_index, None);
+        assert_eq!(Layout::of_columns(&["url"]), None);
+    }
+
+    #[test]
+    fn an_answer_to_an_old_question_is_refused() {
+        let slot = LayoutSlot::default();
+        slot.clear();
+        let first = slot.question();
+        slot.clear();
+        let second = slot.question();
+        let layout = Layout::of_columns(&["id"]);
+        assert!(!slot.answer(first, layout));
+        assert_eq!(slot.get(), None);
+        assert!(slot.answer(second, layout));
+        assert_eq!(slot.get(), layout);
+    }
+}

@@ -1,0 +1,111 @@
+//! Where the next stream starts, and what the sweep that follows is for. Pure.
+
+use super::error::StreamError;
+use super::position::BinlogPosition;
+use crate::wakeup::SweepCause;
+
+/// So many streams in a row that ended at the place where they began: there is something that can't be read.
+const STUCK: u32 = 5;
+
+/// Where a stream starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) position: BinlogPosition,
+    /// Why the sweep at its start is made.
+    pub(super) cause: SweepCause,
+}
+
+/// What is remembered from stream to stream.
+#[derive(Debug)]
+pub(super) struct Resume<S> {
+    server: Option<S>,
+    bookmark: Option<BinlogPosition>,
+    ever_open: bool,
+    stuck: u32,
+}
+
+impl<S: PartialEq> Resume<S> {
+    pub(super) fn new() -> Self {
+        Resume { server: None, bookmark: None, ever_open: false, stuck: 0 }
+    }
+
+    /// Where to start on this server, whose log ends at `head`: where we were, if it is the same server and its log
+    /// was not begun anew, else at the end.
+    pub(super) fn start(&mut self, server: S, head: BinlogPosition) -> Start {
+        let same_server = self.server.as_ref() == Some(&server);
+        self.server = Some(server);
+        if !same_server || self.stuck >= STUCK || self.bookmark.as_ref().is_some_and(|mark| mark.is_beyond(&head)) {
+            self.bookmark = None;
+            self.stuck = 0;
+        }
+        match (&self.bookmark, self.ever_open) {
+            (Some(bookmark), _) => Start { position: bookmark.clone(), cause: SweepCause::Resumed },
+            (None, true) => Start { position: head, cause: SweepCause::Gap },
+            (None, false) => Start { position: head, cause: SweepCause::Start },
+        }
+    }
+
+    /// A stream ended at that bookmark; `opened`: the server had begun to send.
+    pub(super) fn stream_ended(&mut self, bookmark: &BinlogPosition, opened: bool, error: &StreamError) {
+        self.ever_open |= opened;
+        if error.is_position_lost() {
+            self.bookmark = None;
+        } else if opened {
+            self.stuck = if self.bookmark.as_ref() == Some(bookmark) { self.stuck + 1 } else { 0 };
+            self.bookmark = Some(bookmark.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offset: u64) -> BinlogPosition {
+        BinlogPosition { file: "b.000001".into(), offset }
+    }
+
+    fn closed() -> StreamError {
+        StreamError::Closed("end of file".into())
+    }
+
+    fn opened_at(offset: u64) -> Resume<&'static str> {
+        let mut resume = Resume::new();
+        assert_eq!(resume.start("a", at(100)), Start { position: at(100), cause: SweepCause::Start });
+        resume.stream_ended(&at(offset), true, &closed());
+        resume
+    }
+
+    #[test]
+    fn the_next_stream_starts_at_the_bookmark() {
+        assert_eq!(opened_at(150).start("a", at(900)), Start { position: at(150), cause: SweepCause::Resumed });
+    }
+
+    #[test]
+    fn a_stream_that_never_opened_leaves_the_start_a_start() {
+        let mut resume = Resume::new();
+        resume.start("a", at(100));
+        resume.stream_ended(&at(100), false, &closed());
+        assert_eq!(resume.start("a", at(200)), Start { position: at(200), cause: SweepCause::Start });
+    }
+
+    #[test]
+    fn a_lost_position_another_server_and_a_new_log_are_gaps() {
+        let gap = Start { position: at(200), cause: SweepCause::Gap };
+        let mut resume = opened_at(150);
+        resume.stream_ended(&at(150), false, &StreamError::Server { code: 1236, message: "purged".into() });
+        assert_eq!(resume.start("a", at(200)), gap);
+        assert_eq!(opened_at(150).start("b", at(200)), gap);
+        assert_eq!(opened_at(201).start("a", at(200)), gap);
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_passed_after_some_tries() {
+        let mut resume = opened_at(150);
+        for _ in 0..STUCK {
+            assert_eq!(resume.start("a", at(900)).cause, SweepCause::Resumed);
+            resume.stream_ended(&at(150), true, &StreamError::Malformed);
+        }
+        assert_eq!(resume.start("a", at(900)), Start { position: at(900), cause: SweepCause::Gap });
+    }
+}

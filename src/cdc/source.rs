@@ -1,0 +1,59 @@
+//! What the follower must ask the server by SQL, by a session of its own.
+
+use super::error::StreamError;
+use super::layout::Layout;
+use super::position::BinlogPosition;
+use crate::config::{DatabaseConfig, HostPort};
+use crate::store::{ServerFacts, ServerIdentity, Session, Store, read_columns, read_log_head};
+use tokio::sync::Mutex;
+
+/// The SQL side of the log.
+#[derive(Debug)]
+pub(super) struct LogSource {
+    store: Store,
+    session: Mutex<Session>,
+}
+
+/// The server whose log is to be followed.
+#[derive(Debug, Clone)]
+pub(super) struct LogServer {
+    pub(super) identity: ServerIdentity,
+    /// Where SQL was asked, so that the log is read there too.
+    pub(super) host: HostPort,
+    /// Whether to encrypt the connection.
+    pub(super) encrypted: bool,
+    /// It compares names of tables without regard to case.
+    pub(super) ignores_case: bool,
+    /// Where its log ends now.
+    pub(super) head: BinlogPosition,
+}
+
+impl LogSource {
+    pub(super) fn new(store: &Store) -> Self {
+        LogSource { store: store.clone(), session: Mutex::new(store.session()) }
+    }
+
+    pub(super) fn database(&self) -> &DatabaseConfig {
+        self.store.servers().database()
+    }
+
+    /// Which server we are connected to, and where its log ends.
+    pub(super) async fn server(&self) -> Result<LogServer, StreamError> {
+        let mut session = self.session.lock().await;
+        let facts = ServerFacts::read(&mut session).await?;
+        let head = read_log_head(&mut session, facts.flavour).await?.ok_or(StreamError::NoLog)?;
+        Ok(LogServer {
+            identity: facts.identity(),
+            host: self.store.servers().current_host(),
+            encrypted: self.store.servers().encrypts(),
+            ignores_case: facts.variable("lower_case_table_names") != "0",
+            head: BinlogPosition { file: head.file, offset: head.offset },
+        })
+    }
+
+    /// Where our columns are. `None`: there is no such table.
+    pub(super) async fn layout(&self) -> Result<Option<Layout>, StreamError> {
+        let mut session = self.session.lock().await;
+        Ok(Layout::of_columns(&read_columns(&mut session).await?))
+    }
+}

@@ -1,0 +1,63 @@
+//! The seam: one request, two clients that can serve it.
+
+use super::error::StreamError;
+use super::follower::Follower;
+use super::position::BinlogPosition;
+use super::{plain, secure};
+use crate::config::{DatabaseConfig, HostPort};
+use std::time::Duration;
+
+/// How much longer than a heartbeat's interval a stream may be silent; the plain client's library has it so.
+pub(super) const SILENCE_BEYOND_HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Which library reads the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BinlogStream {
+    /// `mysql_cdc`, on a thread of its own: plain TCP.
+    Plain,
+    /// `mysql_async`: TLS, Unix sockets, every authentication plugin.
+    Secure,
+}
+
+/// What stream is wanted.
+#[derive(Debug, Clone)]
+pub(super) struct StreamRequest {
+    pub(super) database: DatabaseConfig,
+    pub(super) host: HostPort,
+    pub(super) encrypted: bool,
+    pub(super) start: BinlogPosition,
+    pub(super) server_id: u32,
+    pub(super) heartbeat: Duration,
+}
+
+impl BinlogStream {
+    /// The client for these settings.
+    #[must_use]
+    pub fn for_database(database: &DatabaseConfig, encrypted: bool) -> BinlogStream {
+        if encrypted || database.socket.is_some() { BinlogStream::Secure } else { BinlogStream::Plain }
+    }
+
+    /// Reads the log into the follower until the stream breaks, and says why it did. Cancel safe: a dropped
+    /// stream is closed, at the latest with the next heartbeat.
+    pub(super) async fn read(self, request: StreamRequest, follower: Follower) -> (Option<Follower>, StreamError) {
+        match self {
+            BinlogStream::Plain => plain::read(request, follower).await,
+            BinlogStream::Secure => secure::read(request, follower).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn plain_tcp_is_for_the_plain_client_alone() {
+        let mut database = testing::database();
+        assert_eq!(BinlogStream::for_database(&database, false), BinlogStream::Plain);
+        assert_eq!(BinlogStream::for_database(&database, true), BinlogStream::Secure);
+        database.socket = Some("/run/mysqld.sock".into());
+        assert_eq!(BinlogStream::for_database(&database, false), BinlogStream::Secure);
+    }
+}

@@ -1,0 +1,92 @@
+//! The database and the accounts of the sandbox, as statements that the server runs itself at each start.
+
+use super::SandboxError;
+use super::directory::{Directory, write_private};
+use super::owner::Owner;
+use super::program::Flavour;
+use crate::config::Secret;
+use rand::Rng;
+use rand::distr::Alphanumeric;
+
+/// The database with the service's tables.
+pub const DATABASE: &str = "strings_queue";
+/// The account that the service connects with.
+pub const SERVICE_USER: &str = "strings_queue";
+
+const PASSWORD_LENGTH: usize = 32;
+
+/// What the service may do with the whole server: follow its log.
+const SERVER_GRANTS: &str = "REPLICATION SLAVE, REPLICATION CLIENT";
+/// What the service may do in its database: its work, and migrations.
+const DATABASE_GRANTS: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX";
+
+/// The service's password: made at the first start, kept in a file for the later ones.
+pub(super) fn service_password(directory: &Directory) -> Result<Secret, SandboxError> {
+    let file = directory.password_file();
+    if let Ok(kept) = std::fs::read_to_string(&file) {
+        return Ok(Secret::new(kept.trim()));
+    }
+    let password: String = rand::rng().sample_iter(Alphanumeric).take(PASSWORD_LENGTH).map(char::from).collect();
+    write_private(&file, &password, Owner::Ourselves)?;
+    Ok(Secret::new(password))
+}
+
+/// The init file: one statement per line, each harmless when it is run again.
+///
+/// Root needs no password by the socket, which nobody else can reach. By TCP it gets in with `open_root` alone.
+pub(super) fn statements(flavour: Flavour, password: &Secret, open_root: bool) -> String {
+    // The log shall not show the same statements at each start.
+    let mut lines = vec![
+        "SET SESSION sql_log_bin = 0".to_owned(),
+        format!("CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4"),
+    ];
+    if flavour == Flavour::MariaDb {
+        lines.push("DROP USER IF EXISTS 'root'@'::1', ''@'localhost'".to_owned());
+    }
+    for host in ["localhost", "127.0.0.1"] {
+        let account = format!("'{SERVICE_USER}'@'{host}'");
+        lines.extend(account_with_password(&account, password.reveal()));
+        lines.push(format!("GRANT {SERVER_GRANTS} ON *.* TO {account}"));
+        lines.push(format!("GRANT {DATABASE_GRANTS} ON {DATABASE}.* TO {account}"));
+    }
+    let root = "'root'@'127.0.0.1'";
+    if open_root {
+        lines.extend(account_with_password(root, ""));
+        lines.push(format!("GRANT ALL PRIVILEGES ON *.* TO {root} WITH GRANT OPTION"));
+    } else {
+        lines.push(format!("DROP USER IF EXISTS {root}"));
+    }
+    lines.join(";\n") + ";\n"
+}
+
+/// The second statement mends an account whose password file was lost.
+fn account_with_password(account: &str, password: &str) -> [String; 2] {
+    [
+        format!("CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{password}'"),
+        format!("ALTER USER {account} IDENTIFIED BY '{password}'"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_comes_in_by_tcp_only_when_told_so() {
+        let password = Secret::new("x");
+        let open = statements(Flavour::MySql, &password, true);
+        assert!(open.contains("CREATE USER IF NOT EXISTS 'root'@'127.0.0.1' IDENTIFIED BY '';\n"), "{open}");
+        let closed = statements(Flavour::MariaDb, &password, false);
+        assert!(closed.contains("DROP USER IF EXISTS 'root'@'127.0.0.1';\n"), "{closed}");
+        assert!(!closed.contains("GRANT ALL"), "{closed}");
+    }
+
+    #[test]
+    fn a_password_is_kept_for_later_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path(), Owner::Ourselves).unwrap();
+        let password = service_password(&directory).unwrap();
+        assert_eq!(password.reveal().len(), PASSWORD_LENGTH);
+        assert_eq!(service_password(&directory).unwrap(), password);
+    }
+}

@@ -1,0 +1,7 @@
+//! All integration tests, in one binary: real servers, real sockets, the real program.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on must say where")]
+#![allow(clippy::missing_panics_doc, reason = "tests panic to fail")]
+
+mod layering;
+mod sandbox;
+mod support;
