@@ -95,7 +95,7 @@ pub struct MigrateArguments {
 /// `sandbox`.
 #[derive(Debug, Args)]
 pub struct SandboxArguments {
-    /// Keep the database in this folder; left out: a temporary one, removed at the end
+    /// Keep the database in this folder; left out: one of the account's own, kept for the next time
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Start the database server alone

@@ -8,6 +8,7 @@ mod migrate;
 mod once;
 mod report;
 mod run;
+mod runtime;
 mod sandbox;
 
 pub use arguments::Arguments;

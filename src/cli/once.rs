@@ -1,9 +1,10 @@
-//! `once`.
+//! `once`: everything that is workable now, then the end.
 
 use super::arguments::IniArguments;
-use anyhow::bail;
+use super::runtime::run_until_signal;
+use crate::service;
 
 pub(super) fn execute(arguments: &IniArguments) -> anyhow::Result<()> {
-    let _config = super::load_settings(&arguments.ini)?;
-    bail!("`once` is not built yet")
+    let config = super::load_settings(&arguments.ini)?;
+    run_until_signal(async |stop| Ok(service::run_once(&config, stop).await?))
 }

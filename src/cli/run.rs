@@ -1,9 +1,15 @@
-//! `run`.
+//! `run`: the service, until a signal.
 
 use super::arguments::RunArguments;
-use anyhow::bail;
+use super::runtime::run_until_signal;
+use crate::service;
 
 pub(super) fn execute(arguments: &RunArguments) -> anyhow::Result<()> {
-    let _config = super::load_settings(&arguments.ini)?;
-    bail!("`run` is not built yet")
+    let config = super::load_settings(&arguments.ini)?;
+    run_until_signal(async |stop| {
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+        service::run(&config, stop).await?;
+        tracing::info!("stopped");
+        Ok(())
+    })
 }
