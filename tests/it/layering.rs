@@ -196,7 +196,11 @@ fn a_breach_of_the_floors_is_seen() {
         ("src/store/mod.rs", "use super::cdc::Change;\n", "src/store/mod.rs:1: store must not use cdc"),
         ("src/config/mod.rs", "fn f() { crate::store::g() }\n", "src/config/mod.rs:1: config must not use store"),
         ("src/job/mod.rs", "use crate::{\n    config::X,\n};\n", "src/job/mod.rs:2: job must not use config"),
-        ("src/wakeup.rs", "\n\nuse crate::{job::{metrics}, metrics::Y};\n", "src/wakeup.rs:3: wakeup must not use metrics"),
+        (
+            "src/wakeup.rs",
+            "\n\nuse crate::{job::{metrics}, metrics::Y};\n",
+            "src/wakeup.rs:3: wakeup must not use metrics",
+        ),
         ("src/sandbox/x.rs", "use strings_queue::service;\n", "src/sandbox/x.rs:1: sandbox must not use service"),
         ("src/novel/mod.rs", "", "src/novel/mod.rs:1: the module novel stands on no floor"),
     ];
