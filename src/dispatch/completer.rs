@@ -2,7 +2,6 @@
 //! for nobody.
 
 use super::executor::{Ended, Record};
-use super::slots::HostKey;
 use crate::job::{JobId, Outcome, RetryPolicy, conclude, messages};
 use crate::metrics::{Counter, Metrics};
 use crate::reconnect::ReconnectPauses;
@@ -16,13 +15,11 @@ use tokio_util::sync::CancellationToken;
 /// `max_allowed_packet` (16 MiB by default on MariaDB), escaped or not.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// A job that has been recorded: its slot is free again.
+/// A job whose result has been written.
 #[derive(Debug)]
 pub struct Done {
     /// The job.
     pub id: JobId,
-    /// The host whose slot it held.
-    pub host: HostKey,
     /// When it is to be looked at again; none when it is not ours any more to retry.
     pub retry_in: Option<Duration>,
 }
@@ -84,11 +81,11 @@ impl Completer {
         batch.bytes +=
             ended.outcome.response().len() + ended.lines.iter().map(|line| line.message.len()).sum::<usize>();
         let Some(conclusion) = conclude(&ended.outcome, ended.budget, &self.policy, rand::random()) else {
-            return batch.give_back(ended);
+            return batch.give_back(&ended);
         };
         self.count(&ended.outcome);
         batch.lines.extend(ended.lines);
-        batch.done.push(Done { id: ended.id, host: ended.host, retry_in: conclusion.retry_in });
+        batch.done.push(Done { id: ended.id, retry_in: conclusion.retry_in });
         let response = ended.outcome.into_response();
         batch.finished.push(Finished { id: ended.id, token: ended.token, conclusion, response });
     }
@@ -198,10 +195,10 @@ impl Completer {
 }
 
 impl Batch {
-    fn give_back(&mut self, ended: Ended) {
+    fn give_back(&mut self, ended: &Ended) {
         let message = messages::finished(ended.id, &ended.outcome);
         self.release_lines.push(HistoryLine { job: ended.id, message, at_micros: None });
         self.released.push((ended.id, ended.token));
-        self.done.push(Done { id: ended.id, host: ended.host, retry_in: None });
+        self.done.push(Done { id: ended.id, retry_in: None });
     }
 }

@@ -2,7 +2,7 @@
 
 use super::bodies::Bodies;
 use super::client::CallClient;
-use super::request::{CallSpec, check_row, host_key};
+use super::request::{CallSpec, check_row};
 use super::response::{Answer, judge};
 use super::slots::HostKey;
 use crate::config::HttpConfig;
@@ -34,8 +34,6 @@ pub struct Ended {
     pub id: JobId,
     /// The proof that it is ours.
     pub token: ClaimToken,
-    /// The host whose slot it holds.
-    pub host: HostKey,
     /// What the retry policy needs to know.
     pub budget: RetryBudget,
     /// What the call came to.
@@ -61,14 +59,14 @@ pub struct Executor {
 
 impl Executor {
     /// Makes the job's call and hands the result on to be recorded.
-    pub async fn execute(&self, job: ClaimedJob) {
+    pub async fn execute(&self, job: ClaimedJob, host: &HostKey) {
         let begun = Instant::now();
         let calling = calling_line(&job);
         let mut ended = ended_of(&job);
-        let (attempt, host) = (job.attempt, ended.host.clone());
+        let attempt = job.attempt;
         ended.lines.push(calling);
         let (outcome, status) = self.call_until_interrupted(job, &mut ended.lines).await;
-        log_outcome((ended.id, attempt), &host, status, (begun.elapsed(), &outcome));
+        log_outcome((ended.id, attempt), host, status, (begun.elapsed(), &outcome));
         if !matches!(outcome, Outcome::Interrupted) {
             ended.lines.push(line(ended.id, messages::finished(ended.id, &outcome)));
         }
@@ -152,7 +150,6 @@ fn ended_of(job: &ClaimedJob) -> Ended {
     Ended {
         id: job.id,
         token: job.token,
-        host: host_key(&job.url),
         budget: RetryBudget {
             attempt: job.attempt,
             remaining_retries: job.remaining_retries,

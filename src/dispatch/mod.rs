@@ -108,6 +108,7 @@ fn dispatcher(
         terms,
         claim_lanes: std::iter::repeat_with(|| store.session()).take(CLAIM_LANES).collect(),
         slots: Slots::new(config.dispatch.max_in_flight, config.dispatch.max_in_flight_per_host),
+        store: store.clone(),
         batch_size: config.dispatch.batch_size,
         drain: config.dispatch.drain,
         done,

@@ -4,6 +4,37 @@ use super::error::StoreError;
 use super::session::{Session, within_deadline};
 use mysql_async::prelude::Queryable;
 
+/// How long one question whether a dispatcher has ended stays open, in seconds.
+const WATCH_SECS: u32 = 3_600;
+
+/// The dispatchers that have jobs now. Reads the executing rows through the index on state; takes no lock.
+pub async fn read_owners(session: &mut Session) -> Result<Vec<String>, StoreError> {
+    within_deadline(async {
+        let mut lease = session.lease().await?;
+        let sql = "SELECT DISTINCT claimed_by FROM queued_job WHERE state = 'executing' AND claimed_by IS NOT NULL";
+        let owners = lease.conn().query(sql).await?;
+        lease.keep();
+        Ok(owners)
+    })
+    .await
+}
+
+/// Waits until the dispatcher of that name has ended, at most an hour; false: it still lives.
+///
+/// One statement that waits for the lock of that name: the server grants it the moment the dispatcher's
+/// connection is gone, and it is let go again at once. No deadline: waiting is the deed.
+pub async fn await_owner_end(session: &mut Session, name: &str) -> Result<bool, StoreError> {
+    let mut lease = session.lease().await?;
+    let sql = "SELECT GET_LOCK(?, ?)";
+    let granted: Option<Option<i64>> = lease.conn().exec_first(sql, (name, WATCH_SECS)).await?;
+    let ended = granted.flatten() == Some(1);
+    if ended {
+        lease.conn().exec_drop("DO RELEASE_LOCK(?)", (name,)).await?;
+    }
+    lease.keep();
+    Ok(ended)
+}
+
 /// A dispatcher's name and the lock of that name, held on a connection of its own for as long as it lives.
 #[derive(Debug)]
 pub struct Owner {
