@@ -2,6 +2,7 @@
 
 use super::bodies::Bodies;
 use super::client::CallClient;
+use super::network::is_denied;
 use super::request::{CallSpec, check_row};
 use super::response::{Answer, judge};
 use super::slots::HostKey;
@@ -103,6 +104,9 @@ impl Executor {
             Ok(spec) => spec,
             Err(unusable) => return (permanent(unusable.to_string()), None),
         };
+        if let Err(denied) = self.client.check(&spec.url) {
+            return (permanent(denied.to_string()), None);
+        }
         let mut body = match self.bodies.load(&mut job).await {
             Ok(body) => body,
             Err(error) => return (temporary(format!("the body could not be loaded: {error}")), None),
@@ -172,6 +176,9 @@ fn line(job: JobId, message: String) -> HistoryLine {
 /// What a failed exchange comes to: only a redirect that leads nowhere, and a request that can't be built, are
 /// for ever; all else is a broken connection.
 fn failure(error: reqwest::Error) -> Outcome {
+    if is_denied(&error) {
+        return permanent(cause(error));
+    }
     if error.is_redirect() {
         return permanent(format!("redirect not followed: {}", cause(error)));
     }
