@@ -109,6 +109,10 @@ fn every_path_that_a_document_names_exists() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+fn is_source(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "rs")
+}
+
 #[test]
 fn the_architecture_names_every_source_and_no_other() {
     let text = read("ARCHITECTURE.md");
@@ -126,7 +130,7 @@ fn the_architecture_names_every_source_and_no_other() {
                 "name {source} in ARCHITECTURE.md, as `{name}` under {room}"
             );
         }
-        for name in named.iter().filter(|span| span.ends_with(".rs") && path_of(span).is_none()) {
+        for name in named.iter().filter(|span| is_source(span) && path_of(span).is_none()) {
             assert!(
                 sources.contains(&format!("{room}{name}")),
                 "ARCHITECTURE.md names {room}{name}, which is not there"
@@ -264,7 +268,9 @@ fn help() -> (Vec<String>, String) {
     let list = text.split("Commands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
     let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     let commands: Vec<String> = names.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
-    commands.iter().for_each(|command| text.push_str(&run(&["help", command])));
+    for command in &commands {
+        text.push_str(&run(&["help", command]));
+    }
     (commands, text)
 }
 
@@ -283,7 +289,7 @@ fn every_command_and_option_that_a_document_names_is_in_a_help() {
                 assert!(!is_name || commands.iter().any(|known| known == pair[1]), "{document}: {line}");
             }
             // An option alone in the README, or after one of our programs anywhere.
-            let is_ours = words.iter().any(|word| word.ends_with("strings-queue") || word.ends_with(".sh"));
+            let is_ours = words.iter().any(|word| ["strings-queue", ".sh"].iter().any(|ours| word.ends_with(ours)));
             let is_option = |word: &&&str| word.starts_with("--") && word[2..].starts_with(char::is_alphabetic);
             for option in words.iter().filter(|_| is_ours || document == "README.md").filter(is_option) {
                 assert!(help.contains(*option), "{document} names {option}, which no help does");
