@@ -102,7 +102,7 @@ pub struct ApiConfig {
 /// `[http]`.
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
-    /// `connect_timeout_secs`: how long making a connection may take, apart from the job's own timeout.
+    /// `connect_timeout_secs`: how long making a connection may take, within the job's own timeout.
     pub connect_timeout: Duration,
     /// `max_redirects`.
     pub max_redirects: usize,

@@ -42,6 +42,8 @@ impl CallClient {
             .pool_idle_timeout(KEEP_ALIVE)
             .pool_max_idle_per_host(config.dispatch.max_in_flight_per_host)
             .tcp_nodelay(true)
+            // It would tell the next host the URL of the one before, secrets and all.
+            .referer(false)
             .dns_resolver(Arc::new(GuardedResolver(Arc::clone(&denied))))
             .redirect(redirects(max_redirects, Arc::clone(&denied)))
             // The environment of a service is no place for the route of its calls.

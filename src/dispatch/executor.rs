@@ -1,6 +1,6 @@
 //! Executor: makes the call of one claimed job, as named steps.
 
-use super::bodies::Bodies;
+use super::bodies::{Bodies, LoadedBody};
 use super::client::CallClient;
 use super::network::is_denied;
 use super::request::{CallSpec, check_row};
@@ -52,6 +52,8 @@ pub struct Executor {
     pub bodies: Bodies,
     /// How answers are read and judged.
     pub http: HttpConfig,
+    /// How much longer than its timeout a job stays ours.
+    pub claim_grace: Duration,
     /// Where results go.
     pub records: mpsc::Sender<Record>,
     /// Ends all calls in flight, when a stop has waited long enough.
@@ -62,10 +64,8 @@ impl Executor {
     /// Makes the job's call and hands the result on to be recorded.
     pub async fn execute(&self, job: ClaimedJob, host: &HostKey) {
         let begun = Instant::now();
-        let calling = calling_line(&job);
         let mut ended = ended_of(&job);
         let attempt = job.attempt;
-        ended.lines.push(calling);
         let (outcome, status) = self.call_until_interrupted(job, &mut ended.lines).await;
         log_outcome((ended.id, attempt), host, status, (begun.elapsed(), &outcome));
         if !matches!(outcome, Outcome::Interrupted) {
@@ -82,10 +82,16 @@ impl Executor {
     }
 
     async fn call_until_interrupted(&self, job: ClaimedJob, lines: &mut Vec<HistoryLine>) -> (Outcome, Option<u16>) {
-        let mut call = std::pin::pin!(self.call(job));
+        let calling = calling_line(&job);
+        let (request, spec, clock_micros) = match self.prepare(job).await {
+            Ok(prepared) => prepared,
+            Err(outcome) => return (outcome, None),
+        };
+        lines.push(calling);
+        let mut exchange = std::pin::pin!(self.exchange(request, &spec, clock_micros));
         tokio::select! {
             biased;
-            result = &mut call => return result,
+            result = &mut exchange => return result,
             () = self.interrupt.cancelled() => return (Outcome::Interrupted, None),
             () = tokio::time::sleep(SHOW_CALL_AFTER) => {}
         }
@@ -94,28 +100,36 @@ impl Executor {
         }
         tokio::select! {
             biased;
-            result = call => result,
+            result = exchange => result,
             () = self.interrupt.cancelled() => (Outcome::Interrupted, None),
         }
     }
 
-    async fn call(&self, mut job: ClaimedJob) -> (Outcome, Option<u16>) {
-        let spec = match check_row(&job.method, &job.url, job.timeout_secs, self.http.max_timeout_secs) {
-            Ok(spec) => spec,
-            Err(unusable) => return (permanent(unusable.to_string()), None),
-        };
-        if let Err(denied) = self.client.check(&spec.url) {
-            return (permanent(denied.to_string()), None);
+    /// From the row to the request; or to what is wrong with it.
+    async fn prepare(&self, mut job: ClaimedJob) -> Result<(Request, CallSpec, u64), Outcome> {
+        let spec = check_row(&job.method, &job.url, job.timeout_secs, self.http.max_timeout_secs)
+            .map_err(|unusable| permanent(unusable.to_string()))?;
+        self.client.check(&spec.url).map_err(|denied| permanent(denied.to_string()))?;
+        let mut body = self.load_body(&mut job).await?;
+        let request = self
+            .client
+            .request((job.id, job.attempt), &spec, body.bytes.take())
+            .map_err(|error| permanent(format!("unusable request: {}", cause(error))))?;
+        Ok((request, spec, job.claimed_at_micros))
+    }
+
+    /// The claim lasts for the job's timeout and its grace. A body that is not there after half of that grace
+    /// gives the job back, so that its call never outlives the claim.
+    async fn load_body(&self, job: &mut ClaimedJob) -> Result<LoadedBody, Outcome> {
+        let loading = tokio::time::timeout(self.claim_grace / 2, self.bodies.load(job));
+        tokio::select! {
+            loaded = loading => match loaded {
+                Ok(Ok(body)) => Ok(body),
+                Ok(Err(error)) => Err(temporary(format!("the body could not be loaded: {error}"))),
+                Err(_) => Err(Outcome::Interrupted),
+            },
+            () = self.interrupt.cancelled() => Err(Outcome::Interrupted),
         }
-        let mut body = match self.bodies.load(&mut job).await {
-            Ok(body) => body,
-            Err(error) => return (temporary(format!("the body could not be loaded: {error}")), None),
-        };
-        let request = match self.client.request((job.id, job.attempt), &spec, body.bytes.take()) {
-            Ok(request) => request,
-            Err(error) => return (permanent(format!("unusable request: {}", cause(error))), None),
-        };
-        self.exchange(request, &spec, job.claimed_at_micros).await
     }
 
     /// Sends the request and reads the answer, all within the job's timeout.

@@ -71,11 +71,13 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
         done,
         metrics: Arc::clone(&around.metrics),
         give_up: give_up.clone(),
+        abandoned: false,
     };
     let executor = Executor {
         client: CallClient::new(config)?,
         bodies: Bodies::new(around.store.session()),
         http: config.http.clone(),
+        claim_grace: config.dispatch.claim_grace,
         records,
         interrupt: CancellationToken::new(),
     };
@@ -83,8 +85,7 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
     let dispatcher = dispatcher(config, mode, around, (executor, done_in, give_up));
     dispatcher.run().await?;
     // The dispatcher is gone, and with it the last sender of records.
-    completing.await.map_err(DispatchError::Task)?;
-    Ok(())
+    if completing.await.map_err(DispatchError::Task)? { Ok(()) } else { Err(RunError::Unwritten) }
 }
 
 fn dispatcher(
@@ -127,6 +128,9 @@ pub enum RunError {
     /// The HTTP client.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The database was away at a stop.
+    #[error("the service had to stop while the database was away; the jobs in flight will be called again")]
+    Unwritten,
     /// A task.
     #[error(transparent)]
     Dispatch(#[from] DispatchError),

@@ -72,8 +72,11 @@ impl Sweeper {
     }
 
     async fn try_sweep(&mut self) -> Result<SweepFound, StoreError> {
-        if self.owner.hold().await? {
-            tracing::debug!(dispatcher = self.owner.name(), "the dispatcher's lock is held");
+        match self.owner.hold().await {
+            Ok(true) => tracing::debug!(dispatcher = self.owner.name(), "the dispatcher's lock is held"),
+            Ok(false) => {}
+            // Jobs are still ours until their claims expire; the rest of the sweep is as needed as ever.
+            Err(error) => tracing::warn!(%error, "the dispatcher's lock could not be taken"),
         }
         let mut rescued = Vec::new();
         loop {

@@ -50,7 +50,7 @@ pub enum Missed {
     NotDue(Duration),
     /// Another dispatcher has it.
     Taken,
-    /// It is in a final state.
+    /// It is in a final state, or in one that we do not know.
     Final,
 }
 
@@ -137,7 +137,8 @@ fn sort_out(hinted: &[JobId], token: ClaimToken, rows: Vec<Row>) -> Result<Claim
 /// A row as the claim's SELECT shows it.
 struct SeenRow {
     job: ClaimedJob,
-    state: JobState,
+    /// None for a state that we do not know: such a row is left alone.
+    state: Option<JobState>,
     ours: bool,
     due_in_micros: i64,
     /// Who has it, when it is not ours.
@@ -161,17 +162,18 @@ impl SeenRow {
             retry_delay_secs: column(&mut row, 11)?,
             claimed_at_micros: column(&mut row, 12)?,
         };
-        let state = JobState::from_name(&state)
-            .ok_or_else(|| StoreError::Unexpected(format!("job {} is in the unknown state '{state}'", job.id)))?;
+        // A session without strict mode stores an unknown state as ''; a newer version may know more states.
+        let state = JobState::from_name(&state);
         let (ours, due_in_micros) = (column(&mut row, 2)?, column(&mut row, 3)?);
         Ok(SeenRow { state, ours, due_in_micros, peer: column(&mut row, 13)?, job })
     }
 
     fn missed(&self) -> Option<Missed> {
         match self.state {
-            JobState::Executing if self.ours => None,
-            JobState::Executing => Some(Missed::Taken),
-            state if state.is_final() => Some(Missed::Final),
+            Some(JobState::Executing) if self.ours => None,
+            Some(JobState::Executing) => Some(Missed::Taken),
+            None => Some(Missed::Final),
+            Some(state) if state.is_final() => Some(Missed::Final),
             _ => match u64::try_from(self.due_in_micros) {
                 Ok(micros) if micros > 0 => Some(Missed::NotDue(Duration::from_micros(micros))),
                 _ => Some(Missed::Locked),

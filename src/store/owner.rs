@@ -2,6 +2,7 @@
 
 use super::error::StoreError;
 use super::session::{Session, within_deadline};
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 /// How long one question whether a dispatcher has ended stays open, in seconds.
@@ -33,6 +34,23 @@ pub async fn await_owner_end(session: &mut Session, name: &str) -> Result<bool, 
     }
     lease.keep();
     Ok(ended)
+}
+
+/// The name is ours alone, so whoever else holds its lock is a connection of ours that the server has not yet
+/// found to be dead, or a peer that watched us and took us for dead: it has to go.
+async fn take_lock(conn: &mut Conn, name: &str) -> Result<(), StoreError> {
+    for _ in 0..2 {
+        let taken: Option<Option<i64>> = conn.exec_first("SELECT GET_LOCK(?, 1)", (name,)).await?;
+        if taken.flatten() == Some(1) {
+            return Ok(());
+        }
+        let holder: Option<Option<u64>> = conn.exec_first("SELECT IS_USED_LOCK(?)", (name,)).await?;
+        if let Some(holder) = holder.flatten() {
+            // It may have gone by itself meanwhile.
+            let _ = conn.query_drop(format!("KILL {holder}")).await;
+        }
+    }
+    Err(StoreError::Connection(format!("the lock {name} is held by another connection")))
 }
 
 /// A dispatcher's name and the lock of that name, held on a connection of its own for as long as it lives.
@@ -76,11 +94,7 @@ impl Owner {
             let sql = "SELECT COALESCE(IS_USED_LOCK(?) = CONNECTION_ID(), 0)";
             let held: Option<bool> = lease.conn().exec_first(sql, (&self.name,)).await?;
             if held != Some(true) {
-                let taken: Option<Option<i64>> =
-                    lease.conn().exec_first("SELECT GET_LOCK(?, 5)", (&self.name,)).await?;
-                if taken.flatten() != Some(1) {
-                    return Err(StoreError::Connection(format!("the lock {} is held by another session", self.name)));
-                }
+                take_lock(lease.conn(), &self.name).await?;
             }
             lease.keep();
             Ok(held != Some(true))

@@ -43,14 +43,14 @@ impl Dispatcher {
         let room = self.waiting.unread() < LOW_WATER
             && self.timers.len() < TIMERS_ENOUGH
             && self.waiting.parked() < PARKED_ENOUGH;
-        let sweep = self.sweep_cause.is_some() || (self.overflow && room);
+        let sweep = self.sweep_due || self.sweep_cause.is_some() || (self.overflow && room);
         let refill = self.more && room;
         if !(sweep || refill) {
             return;
         }
         let Some(sweeper) = self.idle_sweeper.take() else { return };
         if sweep {
-            self.overflow = false;
+            (self.sweep_due, self.overflow) = (false, false);
             // What is rung from now on is for the next sweep: this one may have looked already.
             self.sweeping_because = self.sweep_cause.take();
             self.lanes.spawn(async { Report::Swept(Box::new(sweeper.sweep().await)) });
@@ -65,7 +65,7 @@ impl Dispatcher {
             Ok(found) => {
                 let cause = self.sweeping_because.take();
                 self.count_lost(report.whole, cause, &found);
-                self.swept_once = true;
+                self.last_sweep = Some(Instant::now());
                 self.more = found.more;
                 self.watch_peers(found.peers);
                 found.jobs.into_iter().for_each(|job| self.take_in(job));

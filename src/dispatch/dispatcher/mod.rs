@@ -105,7 +105,9 @@ pub struct Dispatcher {
     /// Why the sweep that is under way was begun.
     sweeping_because: Option<SweepCause>,
     next_sweep: Instant,
-    swept_once: bool,
+    /// The time for a sweep has come.
+    sweep_due: bool,
+    last_sweep: Option<Instant>,
     stopping: Option<stopping::Stop>,
     lanes: JoinSet<Report>,
     /// The calls; each brings back the host whose slot it holds.
@@ -133,7 +135,8 @@ impl Dispatcher {
             sweep_cause: Some(SweepCause::Start),
             sweeping_because: None,
             next_sweep: Instant::now() + FAR_AWAY,
-            swept_once: false,
+            sweep_due: false,
+            last_sweep: None,
             stopping: None,
             lanes: JoinSet::new(),
             calls: JoinSet::new(),
@@ -157,7 +160,10 @@ impl Dispatcher {
                     }
                     done.drain(..).for_each(|done| self.on_done(&done));
                 }
-                Some(report) = self.lanes.join_next() => self.on_report(report?),
+                Some(report) = self.lanes.join_next() => match report {
+                    Err(error) if error.is_cancelled() => {}
+                    report => self.on_report(report?),
+                },
                 Some(host) = self.calls.join_next() => self.parts.slots.give_back(&host?),
                 hints = self.parts.wakeup.wait(), if self.stopping.is_none() => self.on_hints(hints),
                 () = tokio::time::sleep_until(wake_at) => self.on_time(),
@@ -218,7 +224,7 @@ impl Dispatcher {
         }
         if now >= self.next_sweep {
             self.next_sweep = now + FAR_AWAY;
-            self.overflow = true;
+            self.sweep_due = true;
         }
     }
 
@@ -227,7 +233,7 @@ impl Dispatcher {
         match (&self.stopping, self.parts.mode) {
             (Some(_), _) => resting,
             (None, Mode::Serve) => false,
-            (None, Mode::Once) => resting && self.swept_once && !self.has_workable(),
+            (None, Mode::Once) => resting && self.last_sweep.is_some() && !self.has_workable(),
         }
     }
 
