@@ -34,9 +34,9 @@ async fn session_with(database: &TestDatabase, settings: &str) -> Conn {
 
 async fn same_named_tables_of_other_databases(client: BinlogStream) {
     let (ours, other) = (TestDatabase::with_schema().await, TestDatabase::with_schema().await);
+    ours.execute("CREATE TABLE queued_job_2 LIKE queued_job; CREATE TABLE Queued_Job LIKE queued_job").await;
     let rig = Rig::following(&ours, client).await;
     job().insert_times(&other, 3).await;
-    ours.execute("CREATE TABLE queued_job_2 LIKE queued_job; CREATE TABLE Queued_Job LIKE queued_job").await;
     ours.execute("INSERT INTO queued_job_2 (id, http_method, url) VALUES (700, 'get', 'a')").await;
     ours.execute("INSERT INTO Queued_Job (id, http_method, url) VALUES (800, 'get', 'a')").await;
     let id = job().insert(&ours).await;
