@@ -8,7 +8,8 @@
 //! Dependencies go strictly down, and neighbours on one floor never import each other:
 //!
 //! ```text
-//! main -> cli -> service -> { cdc | dispatch | sandbox } -> store -> config -> { job | wakeup | metrics | logging | reconnect }
+//! main -> cli -> service -> { cdc | dispatch | sandbox } -> store -> config
+//!     -> { wakeup | metrics | logging | reconnect } -> job
 //! ```
 //!
 //! `cdc` and `dispatch` meet only through [`wakeup`]. A test (`tests/it/layering.rs`) reads the sources and

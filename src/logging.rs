@@ -1,1 +1,199 @@
-//! (in progress)
+//! Log lines to stderr, one for each event, as text or as JSON.
+//!
+//! Other crates' events are held at `warn` however verbose we are: below that some of them show headers, and so
+//! credentials. Only `RUST_LOG` lets them speak.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use tracing::Dispatch;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::{MakeWriter, Subscriber};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The environment variable that says what is logged, in the words of `tracing_subscriber::EnvFilter`.
+pub const FILTER_VARIABLE: &str = "RUST_LOG";
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One line of text for each event.
+    #[default]
+    Text,
+    /// One JSON object on a line for each event.
+    Json,
+}
+
+/// Why logging could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// `RUST_LOG` can't be understood.
+    #[error("RUST_LOG in the environment is no filter, such as `strings_queue=debug,warn`; mend it or unset it: {0}")]
+    Filter(ParseError),
+    /// Something else in this process logs already.
+    #[error("logging was begun a second time")]
+    BegunTwice,
+}
+
+/// Begins logging to stderr. `verbosity` is 0 for `info`, each step up or down one level more or less.
+pub fn init(format: LogFormat, verbosity: i8) -> Result<(), LoggingError> {
+    let filter = filter(verbosity, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
+    let colours = format == LogFormat::Text && io::stderr().is_terminal();
+    let writer = move || OneLine { inner: io::stderr(), colours };
+    dispatch(format, filter, writer, colours).try_init().map_err(|_| LoggingError::BegunTwice)
+}
+
+fn filter(verbosity: i8, variable: Option<&str>) -> Result<EnvFilter, LoggingError> {
+    let ours = match verbosity {
+        ..=-2 => "error",
+        -1 => "warn",
+        0 => "info",
+        1 => "debug",
+        2.. => "trace",
+    };
+    let others = if verbosity <= -2 { "error" } else { "warn" };
+    let default = format!("{others},strings_queue={ours}");
+    let directives = variable.filter(|text| !text.trim().is_empty()).unwrap_or(&default);
+    EnvFilter::builder().parse(directives).map_err(LoggingError::Filter)
+}
+
+fn dispatch<W>(format: LogFormat, filter: EnvFilter, writer: W, colours: bool) -> Dispatch
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let builder = Subscriber::builder().with_env_filter(filter).with_writer(writer).with_ansi(colours);
+    match format {
+        LogFormat::Text => builder.compact().with_target(false).finish().into(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().into(),
+    }
+}
+
+/// Writes each event as one line: control characters within it are escaped. The formatter hands over an event as a
+/// whole, so what is escaped here can't be a line's end.
+struct OneLine<W> {
+    inner: W,
+    /// Whether the formatter's own colours pass. It has escaped those of the values by then.
+    colours: bool,
+}
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let mut line = one_line(text.strip_suffix('\n').unwrap_or(&text), self.colours);
+        line.push('\n');
+        self.inner.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+fn one_line(text: &str, colours: bool) -> String {
+    let mut line = String::with_capacity(text.len() + 1);
+    for character in text.chars() {
+        match character {
+            '\u{1b}' if colours => line.push(character),
+            '\n' | '\r' | '\t' => line.extend(character.escape_default()),
+            _ if character.is_control() => drop(write!(line, "\\u{{{:x}}}", u32::from(character))),
+            _ => line.push(character),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+    use tracing::{debug, error, info, trace, warn};
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, verbosity: i8, variable: Option<&str>, log: impl FnOnce()) -> String {
+        let shared = Shared::default();
+        let writer = {
+            let shared = shared.clone();
+            move || OneLine { inner: shared.clone(), colours: false }
+        };
+        let dispatch = dispatch(format, filter(verbosity, variable).unwrap(), writer, false);
+        tracing::dispatcher::with_default(&dispatch, log);
+        let bytes = shared.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn every_level() {
+        error!("an error");
+        warn!("a warning");
+        info!("a note");
+        debug!("a detail");
+        trace!("a trace");
+    }
+
+    fn of_other_crates() {
+        debug!(target: "hyper::proto", "authorization: Basic aHVudGVyMg==");
+        info!(target: "mysql_async::conn", "password hunter2");
+        trace!(target: "reqwest::connect", "hunter2");
+        warn!(target: "h2::codec", "a stranger's warning");
+    }
+
+    #[test]
+    fn each_step_of_verbosity_is_a_level() {
+        let lines: Vec<usize> =
+            (-3..=4).map(|steps| logged(LogFormat::Text, steps, None, every_level).lines().count()).collect();
+        assert_eq!(lines, [1, 1, 2, 3, 4, 5, 5, 5]);
+    }
+
+    #[test]
+    fn other_crates_only_warn_at_every_verbosity() {
+        for steps in -1..=4 {
+            let text = logged(LogFormat::Json, steps, None, of_other_crates);
+            assert!(text.lines().count() == 1 && text.contains("a stranger's warning"), "{steps}: {text}");
+        }
+    }
+
+    #[test]
+    fn rust_log_wins_when_it_says_something() {
+        assert_eq!(logged(LogFormat::Text, 0, Some("error"), every_level).lines().count(), 1);
+        assert_eq!(logged(LogFormat::Text, 0, Some("mysql_async=info"), of_other_crates).lines().count(), 1);
+        assert_eq!(logged(LogFormat::Text, 0, Some(" "), every_level).lines().count(), 3);
+        let wrong = filter(0, Some("strings_queue=loud")).unwrap_err();
+        assert!(wrong.to_string().starts_with("RUST_LOG in the environment"), "{wrong}");
+    }
+
+    #[test]
+    fn no_text_breaks_the_line() {
+        let hostile = "a\nb\r\tc\u{1b}[31m\u{0}\u{9b}\u{85}d";
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = logged(format, 0, None, || info!(shown = %hostile, debugged = ?hostile, "called {hostile}"));
+            assert_eq!(text.chars().filter(|character| character.is_control()).collect::<String>(), "\n", "{text}");
+        }
+        assert_eq!(one_line("\u{1b}[2ma\n", true), "\u{1b}[2ma\\n");
+    }
+
+    #[test]
+    fn json_lines_are_objects_with_the_fields_at_the_top() {
+        let text = logged(LogFormat::Json, 0, None, || info!(job_id = 7, host = "a\"b\n", "job succeeded"));
+        let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&event["job_id"], &event["host"]), (&7.into(), &"a\"b\n".into()));
+        assert_eq!((&event["message"], &event["level"]), (&"job succeeded".into(), &"INFO".into()));
+    }
+
+    #[test]
+    fn text_lines_are_compact() {
+        let text = logged(LogFormat::Text, 0, None, || info!(job_id = 7, "job succeeded"));
+        assert!(text.ends_with("  INFO job succeeded job_id=7\n"), "{text}");
+    }
+}

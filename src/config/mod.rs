@@ -1,7 +1,22 @@
 //! The settings of one service, checked as a whole before anything connects.
 
+mod error;
+mod files;
+mod host;
+mod ini;
+mod load;
+mod names;
+mod passwords;
+mod reader;
 pub mod secret;
+mod sections;
+mod settings;
+mod statuses;
+#[cfg(test)]
+mod tests;
+mod tls;
 
+pub use error::{ConfigError, Problem};
 pub use secret::Secret;
 
 use crate::job::RetryPolicy;
@@ -26,6 +41,8 @@ pub struct Config {
     pub sweep: SweepConfig,
     /// `[binlog]`: how the log is followed.
     pub binlog: BinlogConfig,
+    /// What is usable but unwise, one line each, to be logged at the start.
+    pub warnings: Vec<String>,
 }
 
 /// `[db]`.

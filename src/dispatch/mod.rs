@@ -1,1 +1,131 @@
-//! (in progress)
+//! Doing it: from hints to claims, calls and recorded results.
+//!
+//! ```text
+//! wakeup -> dispatcher -> lanes (claim) -> executor (call) -> completer (finish) -> dispatcher (slot, timer)
+//!             sweeper ----^
+//! ```
+
+mod bodies;
+mod client;
+mod completer;
+mod dispatcher;
+mod executor;
+mod lanes;
+mod request;
+mod response;
+mod slots;
+mod sweeper;
+mod timers;
+mod waiting;
+
+pub use client::ClientError;
+pub use dispatcher::{DispatchError, Mode};
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::store::{ClaimTerms, Owner, Store};
+use crate::wakeup::Wakeup;
+use bodies::Bodies;
+use client::CallClient;
+use completer::Completer;
+use dispatcher::{Dispatcher, Parts};
+use executor::Executor;
+use slots::Slots;
+use std::sync::Arc;
+use std::time::Duration;
+use sweeper::Sweeper;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// How many claims run at once. While they commit, the next one gathers.
+const CLAIM_LANES: usize = 2;
+/// The horizon for timers is the sweep's interval and this much more.
+const HORIZON_MARGIN: Duration = Duration::from_secs(60);
+
+/// What a dispatch runs with.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The tables.
+    pub store: Store,
+    /// Where hints come from.
+    pub wakeup: Arc<Wakeup>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// How long it is from one sweep to the next, now.
+    pub sweep_interval: watch::Receiver<Duration>,
+    /// Begins a stop.
+    pub stop: CancellationToken,
+}
+
+/// Dispatches until a stop has drained; or, in [`Mode::Once`], until nothing is workable.
+pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<(), RunError> {
+    let (records, records_in) = mpsc::channel(config.dispatch.max_in_flight.max(1));
+    let (done, done_in) = mpsc::channel(config.dispatch.max_in_flight.max(1));
+    let give_up = CancellationToken::new();
+    let completer = Completer {
+        session: around.store.session(),
+        policy: config.retry,
+        batch_size: config.dispatch.batch_size,
+        records: records_in,
+        done,
+        metrics: Arc::clone(&around.metrics),
+        give_up: give_up.clone(),
+    };
+    let executor = Executor {
+        client: CallClient::new(config)?,
+        bodies: Bodies::new(around.store.session()),
+        http: config.http.clone(),
+        records,
+        interrupt: CancellationToken::new(),
+    };
+    let completing = tokio::spawn(completer.run());
+    let dispatcher = dispatcher(config, mode, around, (executor, done_in, give_up));
+    dispatcher.run().await?;
+    // The dispatcher is gone, and with it the last sender of records.
+    completing.await.map_err(DispatchError::Task)?;
+    Ok(())
+}
+
+fn dispatcher(
+    config: &Config,
+    mode: Mode,
+    around: Surroundings,
+    (executor, done, give_up): (Executor, mpsc::Receiver<completer::Done>, CancellationToken),
+) -> Dispatcher {
+    let store = around.store;
+    let owner = Owner::new(Owner::new_name(), store.session());
+    let terms = ClaimTerms {
+        dispatcher: owner.name().to_owned(),
+        grace: config.dispatch.claim_grace,
+        max_timeout_secs: config.http.max_timeout_secs,
+    };
+    let horizon = config.sweep.interval + HORIZON_MARGIN;
+    let sweeper = Sweeper::new(store.session(), owner, Arc::clone(&around.metrics), horizon);
+    let parts = Parts {
+        mode,
+        wakeup: around.wakeup,
+        executor: Arc::new(executor),
+        terms,
+        claim_lanes: std::iter::repeat_with(|| store.session()).take(CLAIM_LANES).collect(),
+        slots: Slots::new(config.dispatch.max_in_flight, config.dispatch.max_in_flight_per_host),
+        batch_size: config.dispatch.batch_size,
+        drain: config.dispatch.drain,
+        done,
+        sweep_interval: around.sweep_interval,
+        metrics: around.metrics,
+        stop: around.stop,
+        give_up,
+    };
+    Dispatcher::new(parts, store.session(), sweeper)
+}
+
+/// The dispatch could not begin, or a part of it failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The HTTP client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A task.
+    #[error(transparent)]
+    Dispatch(#[from] DispatchError),
+}

@@ -46,4 +46,14 @@ impl Outcome {
             Outcome::Interrupted => "",
         }
     }
+
+    /// The same, taken out.
+    #[must_use]
+    pub fn into_response(self) -> String {
+        match self {
+            Outcome::Succeeded { response } | Outcome::FailedPermanently { response } => response,
+            Outcome::FailedTemporarily(failure) => failure.response,
+            Outcome::Interrupted => String::new(),
+        }
+    }
 }

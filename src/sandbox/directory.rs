@@ -119,6 +119,11 @@ fn read_end(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Writes a new file that only we can read. A link that stands there is not followed.
+pub fn write_private_file(path: &Path, text: &str) -> Result<(), SandboxError> {
+    write_private(path, text, Owner::Ourselves)
+}
+
 /// Writes a new file that only we, and whom it is given to, can read. A link that stands there is not followed.
 pub(super) fn write_private(path: &Path, text: &str, owner: Owner) -> Result<(), SandboxError> {
     let _ = fs::remove_file(path);

@@ -21,7 +21,7 @@ mod socket_path;
 
 pub use accounts::{DATABASE, SERVICE_USER};
 pub use database::{PrivateServer, ServerOptions};
-pub use directory::default_directory;
+pub use directory::{default_directory, write_private_file};
 pub use error::SandboxError;
 pub use handler::DemoHandler;
 pub use program::Flavour;

@@ -24,10 +24,10 @@ pub(super) async fn wait(
     socket: &Path,
     deadline: Duration,
 ) -> Result<(), SandboxError> {
-    let failed = async |status| SandboxError::EndedEarly { status, log: directory.log(), tail: directory.log_tail() };
+    let ended_early = |status| SandboxError::EndedEarly { status, log: directory.log(), tail: directory.log_tail() };
     tokio::select! {
         () = greeting(socket) => Ok(()),
-        Some(status) = process.ended() => Err(failed(status).await),
+        Some(status) = process.ended() => Err(ended_early(status)),
         () = sleep(deadline) => {
             Err(SandboxError::NotReady { waited: deadline, log: directory.log(), tail: directory.log_tail() })
         }

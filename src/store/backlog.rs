@@ -23,11 +23,28 @@ impl Default for PageEnd {
     }
 }
 
+/// A claimable job and how far its `run_at` is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueJob {
+    /// The job.
+    pub id: JobId,
+    /// Microseconds until it is due by the database's clock; negative: overdue for so long.
+    pub due_in_micros: i64,
+}
+
+impl DueJob {
+    /// How long until it is due; zero when it is.
+    #[must_use]
+    pub fn due_in(self) -> Duration {
+        Duration::from_micros(u64::try_from(self.due_in_micros).unwrap_or(0))
+    }
+}
+
 /// One page of the backlog of one state.
 #[derive(Debug, Default)]
 pub struct Page {
-    /// The jobs, each with how long until it is due (zero: now), in order of `run_at`.
-    pub jobs: Vec<(JobId, Duration)>,
+    /// The jobs, in order of `run_at`.
+    pub jobs: Vec<DueJob>,
     /// Where the next page begins; none when this was the last.
     pub end: Option<PageEnd>,
 }
@@ -70,8 +87,8 @@ fn page_of(found: Vec<(u64, i64, String)>, rows: usize) -> Page {
         Some((id, _, run_at)) if found.len() == rows => Some(PageEnd { run_at: run_at.clone(), id: *id }),
         _ => None,
     };
-    let due_in = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0));
-    Page { jobs: found.into_iter().map(|(id, micros, _)| (JobId(id), due_in(micros))).collect(), end }
+    let jobs = found.into_iter().map(|(id, due_in_micros, _)| DueJob { id: JobId(id), due_in_micros }).collect();
+    Page { jobs, end }
 }
 
 /// Reads the URLs of jobs that are not claimed yet, to learn which host each one is for.

@@ -58,11 +58,17 @@ pub enum Missed {
 /// hold locked (so one of them never holds up its batch); under READ COMMITTED it locks no gap. The SELECT is
 /// a consistent read through the primary key. The LIMIT passes over nothing; it keeps MySQL from merging the
 /// derived table into the UPDATE, which would drop SKIP LOCKED and wait.
-pub async fn claim(session: &mut Session, terms: &ClaimTerms, jobs: &[JobId]) -> Result<Claim, StoreError> {
+///
+/// When the answer was lost, call it again with the same token: rows that were claimed then are told as ours.
+pub async fn claim(
+    session: &mut Session,
+    terms: &ClaimTerms,
+    token: ClaimToken,
+    jobs: &[JobId],
+) -> Result<Claim, StoreError> {
     if jobs.is_empty() {
         return Ok(Claim::default());
     }
-    let token = ClaimToken(rand::random::<u64>() >> 1);
     let sql = claim_sql(terms, token, jobs);
     within_deadline(async {
         let mut lease = session.lease().await?;

@@ -3,6 +3,7 @@
 mod backlog;
 mod body;
 mod claim;
+mod enqueue;
 mod error;
 mod finish;
 mod history;
@@ -18,9 +19,10 @@ mod server;
 mod servers;
 mod session;
 
-pub use backlog::{Page, PageEnd, backlog_sql, read_backlog, read_urls};
+pub use backlog::{DueJob, Page, PageEnd, backlog_sql, read_backlog, read_urls};
 pub use body::load_body;
 pub use claim::{Claim, ClaimTerms, Missed, claim};
+pub use enqueue::{enqueue, read_outcome};
 pub use error::StoreError;
 pub use finish::{FinishReport, Finished, RESPONSE_BYTES, finish};
 pub use history::{HistoryLine, write_history};

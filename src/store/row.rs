@@ -9,6 +9,14 @@ use mysql_async::prelude::FromValue;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClaimToken(pub(super) u64);
 
+impl ClaimToken {
+    /// Draws a new token, for one claim.
+    #[must_use]
+    pub fn draw() -> ClaimToken {
+        ClaimToken(rand::random::<u64>() >> 1)
+    }
+}
+
 /// A job that is ours until its claim expires. Only a claim makes one, and all that execute and finish take one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClaimedJob {

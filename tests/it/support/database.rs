@@ -5,7 +5,12 @@ use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::Duration;
 use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// A server that the test stopped or killed does not hold the tests up.
+const DROP_DEADLINE: Duration = Duration::from_secs(10);
 
 static SERVER: LazyLock<TestServer> = LazyLock::new(TestServer::from_environment);
 
@@ -184,7 +189,8 @@ impl Drop for TestDatabase {
         let (server, name) = (self.server.clone(), std::mem::take(&mut self.name));
         let _ = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(drop_database(&server, &name)).map_err(std::io::Error::other)
+            let dropped = async { timeout(DROP_DEADLINE, drop_database(&server, &name)).await };
+            runtime.block_on(dropped)?.map_err(std::io::Error::other)
         })
         .join();
     }

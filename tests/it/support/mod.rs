@@ -5,6 +5,7 @@ pub mod database;
 pub mod factory;
 pub mod proxy;
 pub mod receiver;
+pub mod server;
 pub mod service;
 pub mod tls;
 pub mod wait;

@@ -157,3 +157,9 @@ async fn lines_are_found_before_and_after_they_come() {
     assert_eq!(service.wait_for_exit(deadline).await.code(), Some(3));
     assert_eq!(service.lines(), ["one", "two"]);
 }
+
+#[tokio::test]
+async fn the_program_starts_and_ends() {
+    let mut service = Service::start(["--help"]);
+    assert_eq!(service.wait_for_exit(Duration::from_secs(10)).await.code(), Some(0));
+}

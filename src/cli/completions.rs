@@ -1,0 +1,33 @@
+//! `completions`: what a shell needs to complete our command line.
+
+use super::arguments::{CompletionsArguments, command_line};
+use clap_complete::generate;
+
+/// Prints the shell's script.
+pub(super) fn execute(arguments: &CompletionsArguments) -> anyhow::Result<()> {
+    Ok(super::print(&script(arguments.shell))?)
+}
+
+fn script(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut command = command_line();
+    let name = command.get_name().to_owned();
+    let mut script = Vec::new();
+    generate(shell, &mut command, name, &mut script);
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum;
+
+    #[test]
+    fn every_shell_gets_every_command() {
+        for shell in clap_complete::Shell::value_variants() {
+            let script = String::from_utf8(script(*shell)).unwrap();
+            for command in ["run", "once", "check", "migrate", "sandbox"] {
+                assert!(script.contains(command), "{shell} lacks {command}");
+            }
+        }
+    }
+}

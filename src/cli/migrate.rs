@@ -1,0 +1,54 @@
+//! `migrate`: create the tables, or upgrade them in place.
+
+use super::arguments::MigrateArguments;
+use super::runtime::run_until_signal;
+use crate::config::Config;
+use crate::store::migrate::{MIGRATIONS, SCHEMA, migrate};
+use crate::store::{CURRENT_VERSION, SchemaState, Session, Store, read_schema_state};
+
+pub(super) fn execute(arguments: &MigrateArguments) -> anyhow::Result<()> {
+    let Some(ini) = &arguments.ini else {
+        return Ok(super::print(SCHEMA.as_bytes())?);
+    };
+    let config = super::load_settings(ini)?;
+    run_until_signal(async |_| {
+        let mut session = Store::new(&config.database).session();
+        if arguments.print {
+            print_sql(&mut session).await
+        } else {
+            let before = migrate(&mut session).await?;
+            Ok(super::print(told(before, &config).as_bytes())?)
+        }
+    })
+}
+
+/// The SQL that would be run now.
+async fn print_sql(session: &mut Session) -> anyhow::Result<()> {
+    let from = match read_schema_state(session).await? {
+        SchemaState::Missing => return Ok(super::print(SCHEMA.as_bytes())?),
+        SchemaState::Ancestor => 0,
+        SchemaState::Older(version) => version,
+        SchemaState::Current | SchemaState::Newer(_) => return Ok(()),
+    };
+    for (_, script) in MIGRATIONS.into_iter().filter(|(version, _)| *version > from) {
+        super::print(script.as_bytes())?;
+    }
+    Ok(super::print(SCHEMA.as_bytes())?)
+}
+
+fn told(before: SchemaState, config: &Config) -> String {
+    let database = &config.database.name;
+    match before {
+        SchemaState::Missing => format!("created the tables in {database} (version {CURRENT_VERSION})\n"),
+        SchemaState::Ancestor => {
+            format!("upgraded the ancestor's tables in {database} to version {CURRENT_VERSION}\n")
+        }
+        SchemaState::Older(version) => {
+            format!("upgraded the tables in {database} from version {version} to {CURRENT_VERSION}\n")
+        }
+        SchemaState::Current => format!("the tables in {database} are up to date (version {CURRENT_VERSION})\n"),
+        SchemaState::Newer(version) => {
+            format!("the tables in {database} are of the newer version {version}; nothing to do\n")
+        }
+    }
+}

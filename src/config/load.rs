@@ -1,0 +1,58 @@
+//! From a file to checked settings.
+
+use super::error::{ConfigError, Problem};
+use super::ini::{Document, Entry, is_plain};
+use super::reader::Reader;
+use super::{Config, files, ini, names, sections};
+use std::path::Path;
+
+impl Config {
+    /// Reads and checks a file of settings. `environment` gives an environment variable by its name.
+    ///
+    /// The error tells everything that is wrong at once.
+    pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        let file = files::read(path).map_err(|error| {
+            let message = format!(
+                "can't be read: {}; name your file of settings, or copy db.example.ini to it",
+                files::reason(&error)
+            );
+            ConfigError { file: path.to_owned(), problems: vec![Problem { message, ..Problem::default() }] }
+        })?;
+        Config::parse(path, &file.text, environment)
+    }
+
+    /// Checks settings given as text. `file` names them in messages, and paths in them start at its folder.
+    pub fn parse(file: &Path, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        let document = ini::read(text);
+        let mut reader = Reader::new(&document, file, environment);
+        names::check(&document, &mut reader);
+        warn_of_quotes(&document, &mut reader);
+        let mut config = Config {
+            database: sections::database(&mut reader),
+            api: sections::api(&mut reader),
+            http: sections::http(&mut reader),
+            dispatch: sections::dispatch(&mut reader),
+            retry: sections::retry(&mut reader),
+            sweep: sections::sweep(&mut reader),
+            binlog: sections::binlog(&mut reader),
+            warnings: Vec::new(),
+        };
+        if reader.problems.is_empty() {
+            config.warnings = reader.warnings;
+            return Ok(config);
+        }
+        let mut problems = reader.problems;
+        problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+        Err(ConfigError { file: file.to_owned(), problems })
+    }
+}
+
+/// Values are taken as they stand, and quotes around one are seldom meant.
+fn warn_of_quotes(document: &Document, reader: &mut Reader<'_>) {
+    let quoted = |value: &str, quote: char| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
+    for Entry { section, key, value, line } in &document.entries {
+        if is_plain(key) && is_plain(section) && (quoted(value, '"') || quoted(value, '\'')) {
+            reader.warn_at(*line, &format!("[{section}] {key}: the quotes are part of the value, which needs none"));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Whole files of settings: the ancestor's, the smallest, the example, and broken ones.
+
+use super::settings::{self, Presence, Setting};
+use super::{Config, ConfigError, HostPort};
+use proptest::prelude::*;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const SMALLEST: &str = "[db]\nhost: localhost\nuser: u\ndb: d\n";
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("db.ini"), text, &|_| None)
+}
+
+fn told(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+fn server(host: &str, port: u16) -> HostPort {
+    HostPort { host: host.to_owned(), port }
+}
+
+fn example_text() -> String {
+    fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("db.example.ini")).unwrap()
+}
+
+#[test]
+fn a_file_of_the_ancestor_loads() {
+    let text = "[api]\nuser: app_qmanager\npasswd: t3tstt3st\nhosts: a.example.com, b.example.com\n\n[db]\nhost: localhost\n\
+                user: root\npasswd: root\ndb: strings_queue\n\n[db-test]\nhost: localhost\nuser: root\n";
+    let config = parse(text).unwrap();
+    assert_eq!(config.database.hosts, [server("localhost", 3306)]);
+    assert_eq!((config.database.user.as_str(), config.database.name.as_str()), ("root", "strings_queue"));
+    assert_eq!(config.database.password.unwrap().reveal(), "root");
+    let (user, password) = config.api.credentials.unwrap();
+    assert_eq!((user.as_str(), password.reveal()), ("app_qmanager", "t3tstt3st"));
+    assert_eq!(config.api.hosts, ["a.example.com", "b.example.com"]);
+    assert_eq!(config.warnings, ["db.ini:12: [db-test] is not used any more; take it out"]);
+}
+
+#[test]
+fn the_defaults_are_those_of_the_design() {
+    let config = parse(SMALLEST).unwrap();
+    assert!(config.database.password.is_none() && config.api.credentials.is_none() && config.api.hosts.is_empty());
+    assert_eq!(config.http.connect_timeout, Duration::from_secs(10));
+    assert_eq!((config.http.max_redirects, config.http.max_response_bytes), (5, 65_536));
+    assert_eq!(config.http.max_timeout_secs, 86_400);
+    assert_eq!((config.dispatch.max_in_flight, config.dispatch.max_in_flight_per_host), (256, 128));
+    assert_eq!(config.dispatch.batch_size, 500);
+    assert_eq!(
+        (config.dispatch.claim_grace, config.dispatch.drain),
+        (Duration::from_secs(15), Duration::from_secs(30))
+    );
+    assert_eq!(format!("{:?}", config.retry), "RetryPolicy { multiplier: 2.0, max_delay: 3600s, jitter: 0.1 }");
+    assert_eq!(
+        (config.sweep.interval, config.sweep.degraded_interval),
+        (Duration::from_secs(300), Duration::from_secs(5))
+    );
+    assert_eq!((config.binlog.server_id, config.binlog.heartbeat), (None, Duration::from_secs(4)));
+}
+
+#[test]
+fn hosts_take_the_port_they_name_or_the_default() {
+    let text = "[db]\nhost: a, b:3307, [::1]:3308, ::1\nport: 4000\nuser: u\ndb: d";
+    let hosts = [server("a", 4000), server("b", 3307), server("::1", 3308), server("::1", 4000)];
+    assert_eq!(parse(text).unwrap().database.hosts, hosts);
+}
+
+#[test]
+fn a_socket_stands_in_for_the_host() {
+    let config = parse("[db]\nsocket: /run/m.sock\nuser: u\ndb: d").unwrap();
+    assert_eq!((config.database.hosts.len(), config.database.socket), (0, Some(PathBuf::from("/run/m.sock"))));
+}
+
+#[test]
+fn quotes_are_part_of_a_value_and_warned_of() {
+    let config = parse(&format!("{SMALLEST}passwd: \"p\"")).unwrap();
+    assert_eq!(config.database.password.unwrap().reveal(), "\"p\"");
+    assert_eq!(config.warnings, ["db.ini:5: [db] passwd: the quotes are part of the value, which needs none"]);
+}
+
+#[test]
+fn what_is_missing_is_told_at_once() {
+    let told = told("");
+    assert_eq!(told.lines().count(), 3, "{told}");
+    for key in ["host", "user", "db"] {
+        assert!(told.contains(&format!("db.ini: [db] {key}: is missing")), "{told}");
+    }
+}
+
+#[test]
+fn several_errors_are_told_together_in_the_order_of_the_file() {
+    let told =
+        told("[db]\nhost: http://a/\nuser: u\ndb: d\n[dispatch]\nbatch_size: 5000\nmax_inflight: 3\n[hppt]\nx: y");
+    let lines: Vec<&str> = told.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(lines, ["db.ini:2:", "db.ini:6:", "db.ini:7:", "db.ini:8:"], "{told}");
+    assert!(told.contains("did you mean `max_in_flight`?") && told.contains("did you mean [http]?"), "{told}");
+}
+
+#[test]
+fn the_per_host_limit_is_never_above_the_whole() {
+    let limits = |text: &str| {
+        let config = parse(&format!("{SMALLEST}[dispatch]\n{text}")).unwrap();
+        (config.dispatch.max_in_flight, config.dispatch.max_in_flight_per_host, config.warnings.len())
+    };
+    assert_eq!(limits("max_in_flight: 10"), (10, 10, 0));
+    assert_eq!(limits("max_in_flight: 10\nmax_in_flight_per_host: 20"), (10, 10, 1));
+}
+
+#[test]
+fn credentials_are_whole_or_absent() {
+    let api = |text: &str| parse(&format!("{SMALLEST}[api]\n{text}"));
+    assert!(api("user: u").unwrap_err().to_string().contains("has no password"));
+    assert!(api("passwd: p").unwrap_err().to_string().contains("[api] user: is missing"));
+    assert!(api("user: a:b\npasswd: p").unwrap_err().to_string().contains("colon"));
+    assert_eq!(api("user: u\npasswd:").unwrap().api.credentials.unwrap().1.reveal(), "");
+    let hosts = api("user: u\npasswd: p\nhosts: Web, web:8080, ::1, [::1]:80").unwrap().api.hosts;
+    assert_eq!(hosts, ["web", "web:8080", "[::1]", "[::1]:80"]);
+}
+
+#[test]
+fn a_file_that_can_not_be_read_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = |path: &Path| Config::load(path, &|_| None).unwrap_err().to_string();
+    assert!(load(&folder.path().join("none.ini")).contains("none.ini: can't be read: there is no such file"));
+    assert!(load(folder.path()).contains("it is a folder"));
+    fs::write(folder.path().join("latin1.ini"), b"[db]\nuser: j\xf6rg").unwrap();
+    assert!(load(&folder.path().join("latin1.ini")).contains("it is not UTF-8 text"));
+}
+
+/// The line of `db.example.ini` that gives the setting.
+fn example_line(setting: &Setting) -> String {
+    let comment = if matches!(setting.presence, Presence::Required(_)) { "" } else { "#" };
+    format!("{comment}{}: {}", setting.key, setting.example())
+}
+
+#[test]
+fn the_example_lists_every_setting_with_its_default_and_its_reason() {
+    let text = example_text();
+    let mut lines = text.lines();
+    for setting in settings::ALL {
+        let section = format!("[{}]", setting.section);
+        assert!(text.contains(&section), "{section} is missing");
+        let reason = format!("# {}", setting.why);
+        assert!(lines.any(|line| line == reason), "missing or out of order: {reason}");
+        assert_eq!(lines.next(), Some(example_line(setting).as_str()), "after: {reason}");
+    }
+}
+
+#[test]
+fn the_example_loads_as_it_stands_and_with_every_default_written_out() {
+    let mut text = example_text();
+    let bare = format!("{:?}", parse(&text).unwrap());
+    for setting in settings::ALL.into_iter().filter(|setting| setting.default().is_some()) {
+        text = text.replace(&example_line(setting), &example_line(setting)[1..]);
+    }
+    assert_eq!(format!("{:?}", parse(&text).unwrap()), bare);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_it_panic(text in "(\\PC|[\\[\\]:=\\\\#;\n\t\r ]|\\[db\\]\n|host|passwd){0,120}") {
+        let _ = parse(&text);
+        let _ = parse(&format!("{SMALLEST}{text}"));
+    }
+
+    #[test]
+    fn no_value_makes_it_panic(index in 0..settings::ALL.len(), value in "\\PC{0,40}|[0-9.,:\\[\\] -]{0,20}") {
+        let setting = settings::ALL[index];
+        let _ = parse(&format!("[{}]\n{}: {value}", setting.section, setting.key));
+    }
+
+    #[test]
+    fn no_error_holds_a_password(
+        secret in "hunter[0-9!%:=#;\\\\\"]{8,16}",
+        before in "(\\[db\\]|\\[api\\]|\\[|host|:|=|\n| |#|port: x|passwd){0,8}",
+        way in prop::sample::select(vec!["passwd: ", "passwd = ", "Passwd:", "passwd ", "port: 1\n  passwd: "]),
+        after in "(\n|\n  |: x|\npasswd: |\\[db\\]|\nport: y|\nuser: u){0,6}",
+    ) {
+        let text = format!("[api]\nuser: a:b\n{before}\n[db]\n{way}{secret}{after}");
+        let error = Config::parse(Path::new("db.ini"), &text, &|_| Some(secret.clone())).unwrap_err();
+        prop_assert!(!error.to_string().contains(&secret), "{error}");
+        prop_assert!(!format!("{error:?}").contains(&secret), "{error:?}");
+        prop_assert!(!error.to_string().contains("hunter"), "{error}");
+    }
+}

@@ -1,0 +1,57 @@
+//! Bodies: the large ones are loaded when their calls begin, and only so many bytes of them at once.
+
+use crate::reconnect::ReconnectPauses;
+use crate::store::{Body, ClaimedJob, Session, StoreError, load_body};
+use std::sync::Arc;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+
+/// How much of large bodies is in memory at once, in KiB: 256 MiB. A body larger than that is loaded alone.
+const BUDGET_KIB: u32 = 256 * 1024;
+
+/// Loads bodies that did not come with the claim.
+#[derive(Debug)]
+pub struct Bodies {
+    session: Mutex<Session>,
+    budget: Arc<Semaphore>,
+}
+
+/// A body in memory, with its part of the budget, which is given back when this is dropped.
+#[derive(Debug)]
+pub struct LoadedBody {
+    /// The bytes; none for a job without a body.
+    pub bytes: Option<Vec<u8>>,
+    /// Held for as long as the call may need the bytes; never read.
+    _budget: Option<OwnedSemaphorePermit>,
+}
+
+impl Bodies {
+    /// Loads through this session.
+    #[must_use]
+    pub fn new(session: Session) -> Bodies {
+        Bodies { session: Mutex::new(session), budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)) }
+    }
+
+    /// The job's body. Waits for its part of the budget, and for the database, as long as it takes.
+    pub async fn load(&self, job: &mut ClaimedJob) -> Result<LoadedBody, StoreError> {
+        match std::mem::replace(&mut job.body, Body::Absent) {
+            Body::Absent => Ok(LoadedBody { bytes: None, _budget: None }),
+            Body::Here(bytes) => Ok(LoadedBody { bytes: Some(bytes), _budget: None }),
+            Body::InTable(length) => {
+                let kib = u32::try_from(length / 1024).unwrap_or(u32::MAX).clamp(1, BUDGET_KIB);
+                let part = Arc::clone(&self.budget).acquire_many_owned(kib).await.ok();
+                Ok(LoadedBody { bytes: self.load_large(job).await?, _budget: part })
+            }
+        }
+    }
+
+    async fn load_large(&self, job: &ClaimedJob) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut pauses = ReconnectPauses::default();
+        loop {
+            let loaded = load_body(&mut *self.session.lock().await, job).await;
+            match loaded {
+                Err(error) if error.is_transient() => tokio::time::sleep(pauses.next_pause()).await,
+                other => return other,
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Completer: records what calls came to. While one batch commits, the next one gathers; a lone result waits
+//! for nobody.
+
+use super::executor::{Ended, Record};
+use super::slots::HostKey;
+use crate::job::{JobId, Outcome, RetryPolicy, conclude, messages};
+use crate::metrics::{Counter, Metrics};
+use crate::reconnect::ReconnectPauses;
+use crate::store::{ClaimToken, Finished, HistoryLine, Session, StoreError, finish, release};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// A batch is closed when its texts reach this size, so that its statement stays well below the servers'
+/// `max_allowed_packet` (16 MiB by default on MariaDB), escaped or not.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// A job that has been recorded: its slot is free again.
+#[derive(Debug)]
+pub struct Done {
+    /// The job.
+    pub id: JobId,
+    /// The host whose slot it held.
+    pub host: HostKey,
+    /// When it is to be looked at again; none when it is not ours any more to retry.
+    pub retry_in: Option<Duration>,
+}
+
+/// Records results. One task.
+#[derive(Debug)]
+pub struct Completer {
+    /// The connection that all results go through.
+    pub session: Session,
+    /// Decides on retries.
+    pub policy: RetryPolicy,
+    /// How many results one transaction takes at most.
+    pub batch_size: usize,
+    /// What is to be recorded. The completer ends when all senders are gone.
+    pub records: mpsc::Receiver<Record>,
+    /// Told of each recorded job.
+    pub done: mpsc::Sender<Done>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Ends the waiting for an unreachable database, when the service must stop.
+    pub give_up: CancellationToken,
+}
+
+/// A batch that is about to be written.
+#[derive(Debug, Default)]
+struct Batch {
+    finished: Vec<Finished>,
+    lines: Vec<HistoryLine>,
+    released: Vec<(JobId, ClaimToken)>,
+    release_lines: Vec<HistoryLine>,
+    done: Vec<Done>,
+    bytes: usize,
+}
+
+impl Completer {
+    /// Runs until all senders of records are gone and the last batch is written.
+    pub async fn run(mut self) {
+        let mut gathered = Vec::with_capacity(self.batch_size);
+        while self.records.recv_many(&mut gathered, self.batch_size).await > 0 {
+            let mut batch = Batch::default();
+            for record in gathered.drain(..) {
+                self.gather(&mut batch, record);
+                if batch.bytes >= BATCH_BYTES {
+                    self.write(std::mem::take(&mut batch)).await;
+                }
+            }
+            self.write(batch).await;
+        }
+    }
+
+    fn gather(&self, batch: &mut Batch, record: Record) {
+        let ended = match record {
+            Record::Line(line) => {
+                batch.bytes += line.message.len();
+                return batch.lines.push(line);
+            }
+            Record::Ended(ended) => ended,
+        };
+        batch.bytes +=
+            ended.outcome.response().len() + ended.lines.iter().map(|line| line.message.len()).sum::<usize>();
+        let Some(conclusion) = conclude(&ended.outcome, ended.budget, &self.policy, rand::random()) else {
+            return batch.give_back(ended);
+        };
+        self.count(&ended.outcome);
+        batch.lines.extend(ended.lines);
+        batch.done.push(Done { id: ended.id, host: ended.host, retry_in: conclusion.retry_in });
+        let response = ended.outcome.into_response();
+        batch.finished.push(Finished { id: ended.id, token: ended.token, conclusion, response });
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        self.metrics.increment(match outcome {
+            Outcome::Succeeded { .. } => Counter::JobsSucceeded,
+            Outcome::FailedTemporarily(_) => Counter::JobsFailedTemporarily,
+            Outcome::FailedPermanently { .. } => Counter::JobsFailedPermanently,
+            Outcome::Interrupted => Counter::JobsReleased,
+        });
+    }
+
+    async fn write(&mut self, mut batch: Batch) {
+        if !batch.finished.is_empty() || !batch.lines.is_empty() {
+            self.write_results(&mut batch.finished, &batch.lines).await;
+        }
+        if !batch.released.is_empty() {
+            self.metrics.add(Counter::JobsReleased, batch.released.len() as u64);
+            self.write_releases(&batch).await;
+        }
+        for done in batch.done {
+            // The dispatcher listens until the last job is done.
+            let _ = self.done.send(done).await;
+        }
+    }
+
+    /// Writes results until it succeeds. Data that the server refuses is written job by job, so that one bad
+    /// result does not hold up its batch.
+    async fn write_results(&mut self, finished: &mut [Finished], lines: &[HistoryLine]) {
+        match self.try_results(finished, lines).await {
+            Err(error) if error.is_refused_data() && finished.len() > 1 => {
+                for one in finished.chunks_mut(1) {
+                    let id = one[0].id;
+                    let own: Vec<HistoryLine> = lines.iter().filter(|line| line.job == id).cloned().collect();
+                    self.write_one(one, &own).await;
+                }
+                let ids: Vec<JobId> = finished.iter().map(|one| one.id).collect();
+                let others: Vec<HistoryLine> = lines.iter().filter(|line| !ids.contains(&line.job)).cloned().collect();
+                let _ = self.try_results(&mut [], &others).await;
+            }
+            Err(error) if error.is_refused_data() => self.write_one(finished, lines).await,
+            _ => {}
+        }
+    }
+
+    /// Writes one result; when the server refuses its texts, then without them.
+    async fn write_one(&mut self, finished: &mut [Finished], lines: &[HistoryLine]) {
+        let Err(error) = self.try_results(finished, lines).await else { return };
+        tracing::error!(%error, "a result could not be stored as it is; storing it without its texts");
+        for one in finished.iter_mut() {
+            "(the response could not be stored)".clone_into(&mut one.response);
+            one.conclusion.new_url = None;
+        }
+        let mut pauses = ReconnectPauses::default();
+        while let Err(error) = self.try_results(finished, &[]).await {
+            tracing::error!(%error, "a result could not be stored; trying again");
+            if self.pause(&mut pauses).await {
+                return;
+            }
+        }
+    }
+
+    /// Tries until the server takes the results or refuses their data; or the service must stop.
+    async fn try_results(&mut self, finished: &mut [Finished], lines: &[HistoryLine]) -> Result<(), StoreError> {
+        let mut pauses = ReconnectPauses::default();
+        loop {
+            match finish(&mut self.session, finished, lines).await {
+                Ok(report) => {
+                    self.metrics.add(Counter::FinishesRefused, report.refused.len() as u64);
+                    for job in report.refused {
+                        tracing::warn!(job = job.0, "{}", messages::refused(job));
+                    }
+                    return Ok(());
+                }
+                Err(error) if error.is_refused_data() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, results = finished.len(), "results not stored yet; trying again");
+                    if self.pause(&mut pauses).await {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write_releases(&mut self, batch: &Batch) {
+        let mut pauses = ReconnectPauses::default();
+        while let Err(error) = release(&mut self.session, &batch.released, &batch.release_lines).await {
+            tracing::warn!(%error, jobs = batch.released.len(), "jobs not given back yet; trying again");
+            if self.pause(&mut pauses).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits a little. True when the service must stop and the rest is left to a rescue.
+    async fn pause(&self, pauses: &mut ReconnectPauses) -> bool {
+        tokio::select! {
+            () = self.give_up.cancelled() => {
+                tracing::error!("the database is away and the service must stop; unwritten jobs will be called again");
+                true
+            }
+            () = tokio::time::sleep(pauses.next_pause()) => false,
+        }
+    }
+}
+
+impl Batch {
+    fn give_back(&mut self, ended: Ended) {
+        let message = messages::finished(ended.id, &ended.outcome);
+        self.release_lines.push(HistoryLine { job: ended.id, message, at_micros: None });
+        self.released.push((ended.id, ended.token));
+        self.done.push(Done { id: ended.id, host: ended.host, retry_in: None });
+    }
+}

@@ -1,0 +1,141 @@
+//! Claiming: slots first, then jobs for them; and what becomes of each job that a claim was for.
+
+use super::Dispatcher;
+use crate::dispatch::lanes::{ClaimOrder, claim_lane, hosts_lane};
+use crate::dispatch::request::host_key;
+use crate::dispatch::slots::HostKey;
+use crate::job::JobId;
+use crate::metrics::Counter;
+use crate::store::{Claim, ClaimedJob, Missed};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The pause after the first miss; each later one is double, up to the longest.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const LONGEST_LOOK: Duration = Duration::from_millis(256);
+/// A job that stays invisible for so many looks (about a minute) was deleted, or is left to the sweep.
+const LOOKS: u32 = 240;
+/// In the one-time mode, so many looks (about a second).
+const LOOKS_ONCE: u32 = 11;
+
+impl Dispatcher {
+    /// Starts claims for as many jobs as there are free slots.
+    pub(super) fn start_claims(&mut self) {
+        while !self.idle_lanes.is_empty() {
+            let order = self.next_order();
+            if order.unread.is_empty() && order.parked.is_empty() {
+                return;
+            }
+            let Some(lane) = self.idle_lanes.pop() else { return };
+            self.lanes.spawn(claim_lane(lane, self.parts.terms.clone(), order, self.parts.stop.clone()));
+        }
+    }
+
+    /// Jobs whose hosts have slots go first; then unread ones, no more than any host could take.
+    fn next_order(&mut self) -> ClaimOrder {
+        let batch = self.parts.batch_size;
+        let parked = self.waiting.take_parked(batch, &mut self.parts.slots);
+        let room = self.parts.slots.free_for_unknown().min(batch - parked.len());
+        let unread = self.waiting.take_unread(room);
+        self.parts.slots.promise_unknown(unread.len());
+        ClaimOrder { unread, parked }
+    }
+
+    /// When the busiest host leaves no room for unread jobs, learn their hosts: the others need not wait for it.
+    pub(super) fn start_reading_hosts(&mut self) {
+        let slots = &self.parts.slots;
+        if self.waiting.unread() == 0 || slots.free() == 0 || slots.free_for_unknown() > 0 {
+            return;
+        }
+        let Some(lane) = self.idle_hosts_lane.take() else { return };
+        let jobs = self.waiting.take_unread(self.parts.batch_size);
+        self.lanes.spawn(hosts_lane(lane, jobs, self.parts.stop.clone()));
+    }
+
+    pub(super) fn on_hosts(&mut self, hosts: Vec<(JobId, Option<HostKey>)>) {
+        for (job, host) in hosts {
+            match host {
+                Some(host) => self.waiting.park(job, host),
+                None => self.look_again(job, Missed::Invisible),
+            }
+        }
+    }
+
+    pub(super) fn on_claimed(&mut self, order: ClaimOrder, claim: Option<Claim>) {
+        self.parts.slots.end_promise(order.unread.len());
+        let mut held: HashMap<JobId, HostKey> = order.parked.into_iter().collect();
+        let Some(claim) = claim else {
+            for host in held.values() {
+                self.parts.slots.give_back(host);
+            }
+            order.unread.iter().chain(held.keys()).for_each(|job| self.waiting.forget(*job));
+            return;
+        };
+        self.parts.metrics.add(Counter::JobsClaimed, claim.jobs.len() as u64);
+        for (job, reason) in claim.missed {
+            if let Some(host) = held.remove(&job) {
+                self.parts.slots.give_back(&host);
+            }
+            self.on_missed(job, reason);
+        }
+        for job in claim.jobs {
+            if let Some(host) = held.remove(&job.id) {
+                self.parts.slots.give_back(&host);
+            }
+            self.call(job);
+        }
+    }
+
+    /// Begins the call; at a stop the job goes back at once.
+    fn call(&mut self, job: ClaimedJob) {
+        self.misses.remove(&job.id);
+        self.timers.cancel(job.id);
+        self.parts.slots.take_regardless(&host_key(&job.url));
+        let executor = Arc::clone(&self.parts.executor);
+        if self.stopping.is_some() {
+            self.calls.spawn(async move { executor.give_back(&job).await });
+        } else {
+            self.calls.spawn(async move { executor.execute(job).await });
+        }
+    }
+
+    fn on_missed(&mut self, job: JobId, reason: Missed) {
+        match reason {
+            Missed::Invisible | Missed::Locked => self.look_again(job, reason),
+            Missed::NotDue(delay) => {
+                self.forget(job);
+                self.set_timer(job, Instant::now() + delay);
+            }
+            Missed::Taken | Missed::Final => {
+                if reason == Missed::Taken {
+                    self.parts.metrics.increment(Counter::ClaimsWasted);
+                }
+                self.forget(job);
+            }
+        }
+    }
+
+    /// The log shows a row before SQL does, and a locked row is passed over: look again within milliseconds.
+    fn look_again(&mut self, job: JobId, reason: Missed) {
+        self.waiting.forget(job);
+        let misses = self.misses.entry(job).or_default();
+        *misses += 1;
+        let count = *misses;
+        let most = if self.parts.mode == super::Mode::Once { LOOKS_ONCE } else { LOOKS };
+        let locked_in_service = reason == Missed::Locked && self.parts.mode == super::Mode::Serve;
+        if count > most && !locked_in_service {
+            self.misses.remove(&job);
+            return;
+        }
+        self.parts.metrics.increment(Counter::ClaimsRepeated);
+        let pause = FIRST_LOOK.saturating_mul(1 << (count - 1).min(8)).min(LONGEST_LOOK);
+        self.set_timer(job, Instant::now() + pause);
+    }
+
+    fn forget(&mut self, job: JobId) {
+        self.waiting.forget(job);
+        self.misses.remove(&job);
+    }
+}

@@ -1,0 +1,124 @@
+//! Intake: what comes in from hints and sweeps.
+
+use super::{Dispatcher, Mode};
+use crate::dispatch::lanes::Report;
+use crate::dispatch::sweeper::{SweepFound, SweepReport};
+use crate::job::JobId;
+use crate::metrics::Counter;
+use crate::store::DueJob;
+use crate::wakeup::{HINT_BOUND, Hints, SweepCause};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The next page is read when fewer unread jobs wait.
+const LOW_WATER: usize = 1_000;
+/// No more timers are loaded from the table while there are so many.
+const TIMERS_ENOUGH: usize = crate::dispatch::timers::TIMER_BOUND / 2;
+/// No more jobs are read while so many wait for slots of their hosts.
+const PARKED_ENOUGH: usize = 500_000;
+/// How long after a failed sweep the next one is tried.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// A workable job that is overdue for longer was not seen by the log.
+const LOST_AFTER_MICROS: i64 = 2_000_000;
+
+impl Dispatcher {
+    pub(super) fn on_hints(&mut self, hints: Hints) {
+        self.overflow |= hints.backlog;
+        self.sweep_cause = self.sweep_cause.or(hints.sweep);
+        for job in hints.jobs {
+            self.add(job);
+        }
+    }
+
+    fn add(&mut self, job: JobId) {
+        if self.waiting.unread() >= HINT_BOUND {
+            self.overflow = true;
+        } else {
+            self.waiting.add(job);
+        }
+    }
+
+    /// Starts a sweep that is due, or reads the next page when little is left of the last one.
+    pub(super) fn start_sweep(&mut self) {
+        let room = self.waiting.unread() < LOW_WATER
+            && self.timers.len() < TIMERS_ENOUGH
+            && self.waiting.parked() < PARKED_ENOUGH;
+        let sweep = self.sweep_cause.is_some() || (self.overflow && room);
+        let refill = self.more && room;
+        if !(sweep || refill) {
+            return;
+        }
+        let Some(sweeper) = self.idle_sweeper.take() else { return };
+        if sweep {
+            self.overflow = false;
+            self.lanes.spawn(async { Report::Swept(Box::new(sweeper.sweep().await)) });
+        } else {
+            self.lanes.spawn(async { Report::Swept(Box::new(sweeper.refill().await)) });
+        }
+    }
+
+    pub(super) fn on_swept(&mut self, report: SweepReport) {
+        self.idle_sweeper = Some(report.sweeper);
+        match report.found {
+            Ok(found) => {
+                let cause = if report.whole { self.sweep_cause.take() } else { None };
+                self.count_lost(report.whole, cause, &found);
+                self.swept_once = true;
+                self.more = found.more;
+                found.jobs.into_iter().for_each(|job| self.take_in(job));
+                if report.whole {
+                    self.plan_sweep();
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the sweep failed; trying again");
+                self.more = false;
+                self.next_sweep = Instant::now() + AFTER_FAILURE;
+                self.sweep_cause = None;
+            }
+        }
+    }
+
+    /// Plans the next sweep from now on.
+    pub(super) fn plan_sweep(&mut self) {
+        self.next_sweep = Instant::now() + *self.parts.sweep_interval.borrow_and_update();
+    }
+
+    fn take_in(&mut self, job: DueJob) {
+        if self.waiting.knows(job.id) {
+            return;
+        }
+        if job.due_in_micros <= 0 {
+            self.timers.cancel(job.id);
+            self.add(job.id);
+        } else if self.parts.mode == Mode::Serve {
+            self.set_timer(job.id, Instant::now() + job.due_in());
+        }
+    }
+
+    pub(super) fn set_timer(&mut self, job: JobId, at: Instant) {
+        if !self.timers.set(job, at) {
+            self.overflow = true;
+        }
+    }
+
+    /// The loss ledger: workable jobs that are overdue and that nobody told us of, by cause. While a backlog is
+    /// being worked off, jobs are meant to be found by the sweep.
+    fn count_lost(&self, whole: bool, cause: Option<SweepCause>, found: &SweepFound) {
+        if !whole || self.more || self.overflow || self.parts.mode == Mode::Once {
+            return;
+        }
+        let overdue = found.jobs.iter().filter(|job| job.due_in_micros < -LOST_AFTER_MICROS);
+        let lost = overdue.filter(|job| !self.waiting.knows(job.id) && !found.rescued.contains(&job.id)).count();
+        let counter = match cause {
+            Some(SweepCause::Start) => Counter::LostToDown,
+            Some(SweepCause::Gap | SweepCause::Resumed) => Counter::LostToGap,
+            Some(SweepCause::Unreadable | SweepCause::Statement | SweepCause::PreparedCommit) => Counter::LostToDecode,
+            None => Counter::LostToVisibility,
+        };
+        if lost > 0 {
+            self.parts.metrics.add(counter, lost as u64);
+            tracing::info!(jobs = lost, cause = ?counter, "the sweep found jobs that the log had not shown");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Dispatcher: the loop that turns hints into calls: hints, free slots, claims, timers, stop.
+//!
+//! One task owns all the state, so nothing here is locked or shared. What takes time (claims, sweeps, calls,
+//! results) runs in tasks of its own and reports back.
+
+mod claiming;
+mod intake;
+mod stopping;
+
+use super::completer::Done;
+use super::executor::Executor;
+use super::lanes::Report;
+use super::slots::Slots;
+use super::sweeper::Sweeper;
+use super::timers::Timers;
+use super::waiting::Waiting;
+use crate::job::JobId;
+use crate::metrics::Metrics;
+use crate::store::{ClaimTerms, Session};
+use crate::wakeup::{SweepCause, Wakeup};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long the loop sleeps when nothing is planned.
+const FAR_AWAY: Duration = Duration::from_secs(86_400);
+
+/// A part of the dispatcher ended in a way it must not.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchError {
+    /// A task panicked.
+    #[error("a task of the dispatcher failed: {0}")]
+    Task(#[from] JoinError),
+    /// Nobody records results any more.
+    #[error("the task that records results ended")]
+    Completer,
+}
+
+/// When the loop is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// At a stop.
+    Serve,
+    /// When nothing is workable any more; or at a stop.
+    Once,
+}
+
+/// What the dispatcher is given.
+#[derive(Debug)]
+pub struct Parts {
+    /// When the loop is over.
+    pub mode: Mode,
+    /// Where hints come from.
+    pub wakeup: Arc<Wakeup>,
+    /// Makes the calls.
+    pub executor: Arc<Executor>,
+    /// Who we are when we claim.
+    pub terms: ClaimTerms,
+    /// The sessions that claim: one claim each at a time.
+    pub claim_lanes: Vec<Session>,
+    /// All free.
+    pub slots: Slots,
+    /// The most rows one claim takes.
+    pub batch_size: usize,
+    /// How long a stop waits for calls in flight.
+    pub drain: Duration,
+    /// Told of each recorded job.
+    pub done: mpsc::Receiver<Done>,
+    /// How long it is from one sweep to the next, now.
+    pub sweep_interval: watch::Receiver<Duration>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// A stop: no more claims, wait for the calls in flight.
+    pub stop: CancellationToken,
+    /// Ends the completer's waiting for an unreachable database.
+    pub give_up: CancellationToken,
+}
+
+/// The loop and its state.
+#[derive(Debug)]
+pub struct Dispatcher {
+    parts: Parts,
+    idle_lanes: Vec<Session>,
+    idle_hosts_lane: Option<Session>,
+    idle_sweeper: Option<Sweeper>,
+    waiting: Waiting,
+    timers: Timers,
+    /// How often each job was missed in a row for being invisible or locked.
+    misses: HashMap<JobId, u32>,
+    /// The table holds more workable rows than were read.
+    more: bool,
+    /// Hints or timers were dropped: read the backlog from its beginning.
+    overflow: bool,
+    sweep_cause: Option<SweepCause>,
+    next_sweep: Instant,
+    swept_once: bool,
+    stopping: Option<stopping::Stop>,
+    lanes: JoinSet<Report>,
+    calls: JoinSet<()>,
+}
+
+impl Dispatcher {
+    /// A dispatcher that has not begun; its first deed is a sweep.
+    #[must_use]
+    pub fn new(mut parts: Parts, hosts_lane: Session, sweeper: Sweeper) -> Dispatcher {
+        let idle_lanes = std::mem::take(&mut parts.claim_lanes);
+        Dispatcher {
+            parts,
+            idle_lanes,
+            idle_hosts_lane: Some(hosts_lane),
+            idle_sweeper: Some(sweeper),
+            waiting: Waiting::default(),
+            timers: Timers::default(),
+            misses: HashMap::new(),
+            more: false,
+            overflow: false,
+            sweep_cause: Some(SweepCause::Start),
+            next_sweep: Instant::now() + FAR_AWAY,
+            swept_once: false,
+            stopping: None,
+            lanes: JoinSet::new(),
+            calls: JoinSet::new(),
+        }
+    }
+
+    /// Runs until a stop has drained, or, in [`Mode::Once`], until nothing is workable.
+    pub async fn run(mut self) -> Result<(), DispatchError> {
+        let mut done = Vec::new();
+        loop {
+            self.start_work();
+            if self.is_over() {
+                return Ok(());
+            }
+            let wake_at = self.wake_at();
+            tokio::select! {
+                count = self.parts.done.recv_many(&mut done, 1_000) => {
+                    if count == 0 {
+                        return Err(DispatchError::Completer);
+                    }
+                    done.drain(..).for_each(|done| self.on_done(&done));
+                }
+                Some(report) = self.lanes.join_next() => self.on_report(report?),
+                Some(call) = self.calls.join_next() => call?,
+                hints = self.parts.wakeup.wait(), if self.stopping.is_none() => self.on_hints(hints),
+                () = tokio::time::sleep_until(wake_at) => self.on_time(),
+                () = self.parts.stop.cancelled(), if self.stopping.is_none() => self.begin_stop(),
+                Ok(()) = self.parts.sweep_interval.changed() => self.plan_sweep(),
+            }
+        }
+    }
+
+    /// Starts all that can be started now.
+    fn start_work(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.start_sweep();
+        self.start_claims();
+        self.start_reading_hosts();
+    }
+
+    fn on_report(&mut self, report: Report) {
+        match report {
+            Report::Claimed { lane, order, claim } => {
+                self.idle_lanes.push(lane);
+                self.on_claimed(order, claim);
+            }
+            Report::Hosts { lane, hosts } => {
+                self.idle_hosts_lane = Some(lane);
+                self.on_hosts(hosts);
+            }
+            Report::Swept(report) => self.on_swept(*report),
+        }
+    }
+
+    fn on_done(&mut self, done: &Done) {
+        self.parts.slots.give_back(&done.host);
+        self.waiting.forget(done.id);
+        if let Some(delay) = done.retry_in {
+            self.set_timer(done.id, Instant::now() + delay);
+        }
+    }
+
+    /// When the loop must wake by itself.
+    fn wake_at(&self) -> Instant {
+        match &self.stopping {
+            Some(stop) => stop.next_step(),
+            None => self.timers.next().map_or(self.next_sweep, |timer| timer.min(self.next_sweep)),
+        }
+    }
+
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        if self.stopping.is_some() {
+            return self.step_stop(now);
+        }
+        while let Some(job) = self.timers.pop_due(now) {
+            self.waiting.add_first(job);
+        }
+        if now >= self.next_sweep {
+            self.next_sweep = now + FAR_AWAY;
+            self.overflow = true;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let resting = self.lanes.is_empty() && self.calls.is_empty() && self.parts.slots.in_use() == 0;
+        match (&self.stopping, self.parts.mode) {
+            (Some(_), _) => resting,
+            (None, Mode::Serve) => false,
+            (None, Mode::Once) => resting && self.swept_once && !self.has_workable(),
+        }
+    }
+
+    fn has_workable(&self) -> bool {
+        let due = self.timers.next().is_some_and(|at| at <= Instant::now());
+        due || self.more || self.overflow || !self.waiting.is_idle() || !self.misses.is_empty()
+    }
+}

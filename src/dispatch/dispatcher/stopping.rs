@@ -1,0 +1,53 @@
+//! Stopping: no more claims; calls in flight may end; what does not end in time is given back.
+
+use super::Dispatcher;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long after the drain the database may take to have the rest written.
+const WRITE_BACK: Duration = Duration::from_millis(1_500);
+/// Past all steps, the loop only waits for tasks to end.
+const NO_MORE_STEPS: Duration = Duration::from_secs(3_600);
+
+/// How far a stop has come.
+#[derive(Debug)]
+pub(super) struct Stop {
+    interrupt_at: Instant,
+    give_up_at: Instant,
+    interrupted: bool,
+    given_up: bool,
+}
+
+impl Stop {
+    /// When the next step of the stop is due.
+    pub(super) fn next_step(&self) -> Instant {
+        match (self.interrupted, self.given_up) {
+            (false, _) => self.interrupt_at,
+            (true, false) => self.give_up_at,
+            (true, true) => self.give_up_at + NO_MORE_STEPS,
+        }
+    }
+}
+
+impl Dispatcher {
+    pub(super) fn begin_stop(&mut self) {
+        let interrupt_at = Instant::now() + self.parts.drain;
+        let give_up_at = interrupt_at + WRITE_BACK;
+        let calls = self.calls.len();
+        tracing::info!(calls, drain_secs = self.parts.drain.as_secs(), "stopping: waiting for the calls in flight");
+        self.stopping = Some(Stop { interrupt_at, give_up_at, interrupted: false, given_up: false });
+    }
+
+    pub(super) fn step_stop(&mut self, now: Instant) {
+        let Some(stop) = &mut self.stopping else { return };
+        if now >= stop.interrupt_at && !stop.interrupted {
+            stop.interrupted = true;
+            tracing::warn!(calls = self.calls.len(), "calls did not end in time; giving their jobs back");
+            self.parts.executor.interrupt.cancel();
+        }
+        if now >= stop.give_up_at && !stop.given_up {
+            stop.given_up = true;
+            self.parts.give_up.cancel();
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Executor: makes the call of one claimed job, as named steps.
+
+use super::bodies::Bodies;
+use super::client::CallClient;
+use super::request::{CallSpec, check_row, host_key};
+use super::response::{Answer, judge};
+use super::slots::HostKey;
+use crate::config::HttpConfig;
+use crate::job::{Attempt, JobId, Outcome, RetryBudget, Retryable, messages};
+use crate::store::{ClaimToken, ClaimedJob, HistoryLine};
+use reqwest::{Request, Response};
+use std::time::{Duration, SystemTime};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A call that lasts longer shows its "Calling job" line while it is under way; a shorter one's is written
+/// together with its result.
+const SHOW_CALL_AFTER: Duration = Duration::from_millis(250);
+
+/// What is to be recorded of a job.
+#[derive(Debug)]
+pub enum Record {
+    /// A line for the history by itself.
+    Line(HistoryLine),
+    /// A call's end.
+    Ended(Ended),
+}
+
+/// A call that ended, with all that is needed to conclude it.
+#[derive(Debug)]
+pub struct Ended {
+    /// The job.
+    pub id: JobId,
+    /// The proof that it is ours.
+    pub token: ClaimToken,
+    /// The host whose slot it holds.
+    pub host: HostKey,
+    /// What the retry policy needs to know.
+    pub budget: RetryBudget,
+    /// What the call came to.
+    pub outcome: Outcome,
+    /// Its lines for the history.
+    pub lines: Vec<HistoryLine>,
+}
+
+/// Makes calls. Share it in an `Arc`.
+#[derive(Debug)]
+pub struct Executor {
+    /// The HTTP client.
+    pub client: CallClient,
+    /// Where large bodies come from.
+    pub bodies: Bodies,
+    /// How answers are read and judged.
+    pub http: HttpConfig,
+    /// Where results go.
+    pub records: mpsc::Sender<Record>,
+    /// Ends all calls in flight, when a stop has waited long enough.
+    pub interrupt: CancellationToken,
+}
+
+impl Executor {
+    /// Makes the job's call and hands the result on to be recorded.
+    pub async fn execute(&self, job: ClaimedJob) {
+        let begun = Instant::now();
+        let calling = calling_line(&job);
+        let mut ended = ended_of(&job);
+        let (attempt, host) = (job.attempt, ended.host.clone());
+        ended.lines.push(calling);
+        let (outcome, status) = self.call_until_interrupted(job, &mut ended.lines).await;
+        log_outcome((ended.id, attempt), &host, status, (begun.elapsed(), &outcome));
+        if !matches!(outcome, Outcome::Interrupted) {
+            ended.lines.push(line(ended.id, messages::finished(ended.id, &outcome)));
+        }
+        ended.outcome = outcome;
+        // Nobody listens only when the service is being torn down; the row is rescued then.
+        let _ = self.records.send(Record::Ended(ended)).await;
+    }
+
+    /// Hands a claimed job back uncalled.
+    pub async fn give_back(&self, job: &ClaimedJob) {
+        let _ = self.records.send(Record::Ended(ended_of(job))).await;
+    }
+
+    async fn call_until_interrupted(&self, job: ClaimedJob, lines: &mut Vec<HistoryLine>) -> (Outcome, Option<u16>) {
+        let mut call = std::pin::pin!(self.call(job));
+        tokio::select! {
+            biased;
+            result = &mut call => return result,
+            () = self.interrupt.cancelled() => return (Outcome::Interrupted, None),
+            () = tokio::time::sleep(SHOW_CALL_AFTER) => {}
+        }
+        for shown in lines.drain(..) {
+            let _ = self.records.send(Record::Line(shown)).await;
+        }
+        tokio::select! {
+            biased;
+            result = call => result,
+            () = self.interrupt.cancelled() => (Outcome::Interrupted, None),
+        }
+    }
+
+    async fn call(&self, mut job: ClaimedJob) -> (Outcome, Option<u16>) {
+        let spec = match check_row(&job.method, &job.url, job.timeout_secs, self.http.max_timeout_secs) {
+            Ok(spec) => spec,
+            Err(unusable) => return (permanent(unusable.to_string()), None),
+        };
+        let mut body = match self.bodies.load(&mut job).await {
+            Ok(body) => body,
+            Err(error) => return (temporary(format!("the body could not be loaded: {error}")), None),
+        };
+        let request = match self.client.request((job.id, job.attempt), &spec, body.bytes.take()) {
+            Ok(request) => request,
+            Err(error) => return (permanent(format!("unusable request: {}", cause(error))), None),
+        };
+        self.exchange(request, &spec, job.claimed_at_micros).await
+    }
+
+    /// Sends the request and reads the answer, all within the job's timeout.
+    async fn exchange(&self, request: Request, spec: &CallSpec, clock_micros: u64) -> (Outcome, Option<u16>) {
+        let begun = Instant::now();
+        let exchange = async {
+            let response = self.client.send(request).await?;
+            self.read_answer(response).await
+        };
+        match tokio::time::timeout(spec.timeout, exchange).await {
+            Ok(Ok(answer)) => {
+                let now = SystemTime::UNIX_EPOCH + Duration::from_micros(clock_micros) + begun.elapsed();
+                (judge(&answer, &self.http, now), Some(answer.status))
+            }
+            Ok(Err(error)) => (failure(error), None),
+            Err(_) => (timeout(spec.timeout), None),
+        }
+    }
+
+    /// Reads the body up to the kept length; the rest, however long, stays unread.
+    async fn read_answer(&self, mut response: Response) -> Result<Answer, reqwest::Error> {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            let room = self.http.max_response_bytes - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if body.len() == self.http.max_response_bytes {
+                break;
+            }
+        }
+        Ok(Answer { status, headers, body })
+    }
+}
+
+fn ended_of(job: &ClaimedJob) -> Ended {
+    Ended {
+        id: job.id,
+        token: job.token,
+        host: host_key(&job.url),
+        budget: RetryBudget {
+            attempt: job.attempt,
+            remaining_retries: job.remaining_retries,
+            retry_delay_secs: job.retry_delay_secs,
+        },
+        outcome: Outcome::Interrupted,
+        lines: Vec::with_capacity(2),
+    }
+}
+
+fn calling_line(job: &ClaimedJob) -> HistoryLine {
+    let message = messages::calling(job.id, &job.method, &job.url, job.timeout_secs);
+    HistoryLine { job: job.id, message, at_micros: Some(job.claimed_at_micros) }
+}
+
+fn line(job: JobId, message: String) -> HistoryLine {
+    HistoryLine { job, message, at_micros: None }
+}
+
+/// What a failed exchange comes to: only a redirect that leads nowhere, and a request that can't be built, are
+/// for ever; all else is a broken connection.
+fn failure(error: reqwest::Error) -> Outcome {
+    if error.is_redirect() {
+        return permanent(format!("redirect not followed: {}", cause(error)));
+    }
+    if error.is_builder() {
+        return permanent(format!("unusable request: {}", cause(error)));
+    }
+    let what = if error.is_connect() { "connection failed" } else { "connection broke" };
+    temporary(format!("{what}: {}", cause(error)))
+}
+
+/// The innermost cause of an error, without the URL, which may hold secrets.
+fn cause(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut innermost: &dyn std::error::Error = &error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    if std::ptr::addr_eq(innermost, &raw const error) { error.to_string() } else { innermost.to_string() }
+}
+
+fn timeout(after: Duration) -> Outcome {
+    Outcome::FailedTemporarily(Retryable {
+        response: format!("(no whole answer within {} s)", after.as_secs()),
+        timed_out: true,
+        ..Retryable::default()
+    })
+}
+
+fn temporary(response: String) -> Outcome {
+    Outcome::FailedTemporarily(Retryable { response, ..Retryable::default() })
+}
+
+fn permanent(response: String) -> Outcome {
+    Outcome::FailedPermanently { response }
+}
+
+/// The one line on stderr for a call.
+fn log_outcome(
+    (job, attempt): (JobId, Attempt),
+    host: &HostKey,
+    status: Option<u16>,
+    (duration, outcome): (Duration, &Outcome),
+) {
+    let message = messages::one_line(&messages::finished(job, outcome));
+    let duration_ms = duration.as_secs_f64() * 1e3;
+    let (job, attempt, status) = (job.0, attempt.0, status.unwrap_or(0));
+    match outcome {
+        Outcome::Succeeded { .. } | Outcome::Interrupted => {
+            tracing::info!(job, attempt, %host, status, duration_ms, "{message}");
+        }
+        _ => tracing::warn!(job, attempt, %host, status, duration_ms, "{message}"),
+    }
+}

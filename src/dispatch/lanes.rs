@@ -1,0 +1,100 @@
+//! Lanes: what the dispatcher has done for it beside its loop: claims, looks at URLs, sweeps. Each takes a session
+//! along and brings it back with its report.
+
+use super::request::host_key;
+use super::slots::HostKey;
+use super::sweeper::SweepReport;
+use crate::job::JobId;
+use crate::reconnect::ReconnectPauses;
+use crate::store::{Claim, ClaimTerms, ClaimToken, Session, StoreError, claim, read_urls};
+use tokio_util::sync::CancellationToken;
+
+/// What came back.
+#[derive(Debug)]
+pub enum Report {
+    /// A claim is over.
+    Claimed {
+        /// The lane's session.
+        lane: Session,
+        /// What the claim was for.
+        order: ClaimOrder,
+        /// What it brought; none when a stop ended it first.
+        claim: Option<Claim>,
+    },
+    /// The hosts of these jobs are known now; jobs that SQL did not show have none.
+    Hosts {
+        /// The lane's session.
+        lane: Session,
+        /// The jobs, each with its host.
+        hosts: Vec<(JobId, Option<HostKey>)>,
+    },
+    /// A sweep or a refill is over.
+    Swept(Box<SweepReport>),
+}
+
+/// What a claim is for.
+#[derive(Debug)]
+pub struct ClaimOrder {
+    /// Jobs whose hosts are not known: they were promised slots.
+    pub unread: Vec<JobId>,
+    /// Jobs whose hosts are known: they hold a slot each.
+    pub parked: Vec<(JobId, HostKey)>,
+}
+
+impl ClaimOrder {
+    /// All the jobs, in key order: rows are locked in that order.
+    fn jobs(&self) -> Vec<JobId> {
+        let parked = self.parked.iter().map(|(job, _)| *job);
+        let mut jobs: Vec<JobId> = self.unread.iter().copied().chain(parked).collect();
+        jobs.sort_unstable();
+        jobs
+    }
+}
+
+/// Claims, however long the database is away. A claim whose answer was lost is asked about under its own token.
+pub async fn claim_lane(mut lane: Session, terms: ClaimTerms, order: ClaimOrder, stop: CancellationToken) -> Report {
+    let (token, jobs) = (ClaimToken::draw(), order.jobs());
+    let mut pauses = ReconnectPauses::default();
+    loop {
+        match claim(&mut lane, &terms, token, &jobs).await {
+            Ok(claim) => return Report::Claimed { lane, order, claim: Some(claim) },
+            Err(error) => report_failure(&error, jobs.len()),
+        }
+        if paused_until_stop(&mut pauses, &stop).await {
+            return Report::Claimed { lane, order, claim: None };
+        }
+    }
+}
+
+/// Learns the hosts of jobs.
+pub async fn hosts_lane(mut lane: Session, jobs: Vec<JobId>, stop: CancellationToken) -> Report {
+    let mut pauses = ReconnectPauses::default();
+    let found = loop {
+        match read_urls(&mut lane, &jobs).await {
+            Ok(found) => break found,
+            Err(error) => report_failure(&error, jobs.len()),
+        }
+        if paused_until_stop(&mut pauses, &stop).await {
+            break Vec::new();
+        }
+    };
+    let known: std::collections::HashMap<JobId, HostKey> =
+        found.iter().map(|(job, url)| (*job, host_key(url))).collect();
+    let hosts = jobs.into_iter().map(|job| (job, known.get(&job).cloned())).collect();
+    Report::Hosts { lane, hosts }
+}
+
+fn report_failure(error: &StoreError, jobs: usize) {
+    if error.is_lock_conflict() {
+        tracing::debug!(%error, jobs, "claim crossed another's locks; trying again");
+    } else {
+        tracing::warn!(%error, jobs, "jobs not claimed yet; trying again");
+    }
+}
+
+async fn paused_until_stop(pauses: &mut ReconnectPauses, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        () = stop.cancelled() => true,
+        () = tokio::time::sleep(pauses.next_pause()) => false,
+    }
+}

@@ -1,0 +1,132 @@
+//! Request: from a row to the call it asks for, or to what is wrong with it (pure).
+
+use super::slots::HostKey;
+use reqwest::{Method, Url};
+use std::time::Duration;
+
+/// The longest URL that an HTTP client sends (`http::Uri` keeps its length in 16 bits).
+const MAX_URL_BYTES: usize = 65_534;
+
+/// What a row asks for, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallSpec {
+    /// The method, upper case where it is one of the standard ones.
+    pub method: Method,
+    /// Where to.
+    pub url: Url,
+    /// How long the whole call may take, body included.
+    pub timeout: Duration,
+}
+
+/// What makes a row unusable. The text is the job's one message: it names the column and what mends it, and
+/// shows no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// The URL has no place to go to.
+    #[error("unusable url: {0}")]
+    Url(String),
+    /// The method is not an HTTP token.
+    #[error("unusable http_method '{}': it must be letters such as GET or POST, without spaces", .0.escape_debug())]
+    Method(String),
+    /// The timeout is out of range.
+    #[error("unusable timeout_secs {timeout_secs}: it must be from 1 to {most}")]
+    Timeout {
+        /// What the row has.
+        timeout_secs: i32,
+        /// The most that the settings allow.
+        most: u32,
+    },
+}
+
+/// Checks a row's method, URL and timeout.
+pub fn check_row(method: &str, url: &str, timeout_secs: i32, most: u32) -> Result<CallSpec, Unusable> {
+    let timeout = u32::try_from(timeout_secs)
+        .ok()
+        .filter(|seconds| (1..=most).contains(seconds))
+        .ok_or(Unusable::Timeout { timeout_secs, most })?;
+    Ok(CallSpec {
+        method: parse_method(method)?,
+        url: parse_url(url)?,
+        timeout: Duration::from_secs(u64::from(timeout)),
+    })
+}
+
+/// The methods of RFC 9110 and PATCH (RFC 5789) may be written in any case, as the ancestor allowed; any other
+/// token is sent as it is, for methods are case-sensitive (RFC 9110, section 9.1).
+fn parse_method(method: &str) -> Result<Method, Unusable> {
+    const STANDARD: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
+    let upper = method.to_ascii_uppercase();
+    let name = if STANDARD.contains(&upper.as_str()) { &upper } else { method };
+    Method::from_bytes(name.as_bytes()).map_err(|_| Unusable::Method(method.to_owned()))
+}
+
+fn parse_url(text: &str) -> Result<Url, Unusable> {
+    if text.len() > MAX_URL_BYTES {
+        return Err(Unusable::Url(format!("it is {} bytes long; at most {MAX_URL_BYTES} can be sent", text.len())));
+    }
+    if text.contains(|character: char| character.is_control()) {
+        return Err(Unusable::Url("it has a control character (such as NUL or a line break) in it".to_owned()));
+    }
+    let url =
+        Url::parse(text.trim()).map_err(|error| Unusable::Url(format!("{error}; write it as http://host/path")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(Unusable::Url(format!("the scheme is '{}'; only http and https can be called", url.scheme())));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(Unusable::Url("it has no host".to_owned()));
+    }
+    Ok(url)
+}
+
+/// The host that a URL's call counts for: name and port. All unusable URLs count for one host.
+#[must_use]
+pub fn host_key(url: &str) -> HostKey {
+    let parsed = Url::parse(url.trim()).ok();
+    let key = parsed.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
+    HostKey(key.map_or_else(|| "(none)".into(), |(host, port)| format!("{host}:{port}").into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(method: &str, url: &str, timeout_secs: i32) -> String {
+        check_row(method, url, timeout_secs, 86_400).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_good_row_is_taken_as_it_is() {
+        let spec = check_row("post", "http://web:8080/a?b=c", 120, 86_400).unwrap();
+        assert_eq!((spec.method, spec.timeout), (Method::POST, Duration::from_secs(120)));
+        assert_eq!(spec.url.as_str(), "http://web:8080/a?b=c");
+        assert_eq!(check_row("Purge", "http://web/", 1, 1).unwrap().method.as_str(), "Purge");
+    }
+
+    #[test]
+    fn each_unusable_column_is_named() {
+        assert!(fault("post", "not a url", 60).starts_with("unusable url: relative URL without a base"));
+        assert!(fault("post", "ftp://web/a", 60).contains("the scheme is 'ftp'"));
+        assert!(fault("po st", "http://web/", 60).starts_with("unusable http_method 'po st'"));
+        assert!(fault("", "http://web/", 60).starts_with("unusable http_method"));
+        for timeout_secs in [0, -5, 1_000_000_000] {
+            assert!(fault("post", "http://web/", timeout_secs).starts_with("unusable timeout_secs"));
+        }
+        assert!(fault("post", "http://web/\0", 60).contains("control character"));
+        assert!(fault("post", &format!("http://web/{}", "x".repeat(2_000_000)), 60).contains("2000011 bytes"));
+        assert!(fault("post", "http://", 60).starts_with("unusable url"));
+        assert!(fault("post", "", 60).starts_with("unusable url"));
+    }
+
+    #[test]
+    fn no_secret_of_a_url_is_in_its_fault() {
+        assert!(!fault("post", "ftp://ann:s3cret@web/?t=s3cret", 60).contains("s3cret"));
+    }
+
+    #[test]
+    fn calls_count_for_host_and_port() {
+        assert_eq!(host_key("http://WEB/a"), host_key("http://web:80/b?c"));
+        assert_ne!(host_key("http://web/"), host_key("https://web/"));
+        assert_eq!(host_key("http://[::1]:80/").to_string(), "[::1]:80");
+        assert_eq!(host_key("nonsense"), host_key("ftp nonsense"));
+    }
+}

@@ -1,0 +1,104 @@
+//! Sweeper: reconciles with the table: proves that we live, takes jobs back from the dead, reads the backlog.
+
+use crate::job::{JobId, JobState};
+use crate::metrics::{Counter, Metrics};
+use crate::store::{DueJob, Owner, PageEnd, Session, StoreError, read_backlog, rescue};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many rows of each state one page holds.
+const PAGE_ROWS: usize = 2_000;
+/// The states whose rows are workable once they are due.
+const WORKABLE: [JobState; 2] = [JobState::Available, JobState::Retryable];
+
+/// Sweeps. Owned by the dispatcher, and lent to one sweep at a time.
+#[derive(Debug)]
+pub struct Sweeper {
+    /// The connection for the sweep's queries.
+    pub session: Session,
+    /// The lock that shows we are alive.
+    pub owner: Owner,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Jobs that fall due within this are read too, and get timers.
+    pub horizon: Duration,
+    /// Where the next page of each workable state begins; none when it was read to its end.
+    ends: [Option<PageEnd>; 2],
+}
+
+/// What a sweep or a refill brought.
+#[derive(Debug)]
+pub struct SweepReport {
+    /// The sweeper, back.
+    pub sweeper: Sweeper,
+    /// Whether the backlog was read from its beginning.
+    pub whole: bool,
+    /// What it found, or why not.
+    pub found: Result<SweepFound, StoreError>,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct SweepFound {
+    /// Workable jobs, due or soon due.
+    pub jobs: Vec<DueJob>,
+    /// Jobs taken back from the dead; due now, and among the jobs of a later page.
+    pub rescued: Vec<JobId>,
+    /// Whether there are more pages.
+    pub more: bool,
+}
+
+impl Sweeper {
+    /// A sweeper that has read nothing yet.
+    #[must_use]
+    pub fn new(session: Session, owner: Owner, metrics: Arc<Metrics>, horizon: Duration) -> Sweeper {
+        Sweeper { session, owner, metrics, horizon, ends: [None, None] }
+    }
+
+    /// Makes a whole sweep: owner, rescue, and the first page of the backlog.
+    pub async fn sweep(mut self) -> SweepReport {
+        self.metrics.increment(Counter::Sweeps);
+        self.ends = [Some(PageEnd::default()), Some(PageEnd::default())];
+        let found = self.try_sweep().await;
+        SweepReport { sweeper: self, whole: true, found }
+    }
+
+    /// Reads the next page.
+    pub async fn refill(mut self) -> SweepReport {
+        let found = self.next_page().await;
+        SweepReport { sweeper: self, whole: false, found }
+    }
+
+    async fn try_sweep(&mut self) -> Result<SweepFound, StoreError> {
+        if self.owner.hold().await? {
+            tracing::debug!(dispatcher = self.owner.name(), "the dispatcher's lock is held");
+        }
+        let mut rescued = Vec::new();
+        loop {
+            let batch = rescue(&mut self.session).await?;
+            if batch.is_empty() {
+                break;
+            }
+            rescued.extend(batch);
+        }
+        self.metrics.add(Counter::JobsRescued, rescued.len() as u64);
+        if !rescued.is_empty() {
+            tracing::warn!(jobs = rescued.len(), "jobs taken back from dispatchers that are gone");
+        }
+        Ok(SweepFound { rescued, ..self.next_page().await? })
+    }
+
+    async fn next_page(&mut self) -> Result<SweepFound, StoreError> {
+        let mut jobs = Vec::new();
+        for (state, end) in WORKABLE.into_iter().zip(&mut self.ends) {
+            if let Some(from) = end.clone() {
+                let page = read_backlog(&mut self.session, state, (&from, self.horizon), PAGE_ROWS).await?;
+                jobs.extend(page.jobs);
+                *end = page.end;
+            }
+        }
+        // Oldest first over both states.
+        jobs.sort_unstable_by_key(|job| (job.due_in_micros, job.id));
+        Ok(SweepFound { jobs, rescued: Vec::new(), more: self.ends.iter().any(Option::is_some) })
+    }
+}

@@ -1,0 +1,130 @@
+//! Waiting: the jobs that are to be claimed as soon as there are slots for them (pure; bounded by its users).
+
+use super::slots::{HostKey, Slots};
+use crate::job::JobId;
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+/// Jobs that are to be claimed: those whose host is not known yet, in the order in which they came, and those
+/// that wait for a slot of their host.
+///
+/// A job is *known* from the moment it is added until [`Waiting::forget`]: while it waits, is claimed and is
+/// called. A known job is not added twice.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    unread: VecDeque<JobId>,
+    by_host: BTreeMap<HostKey, VecDeque<JobId>>,
+    parked: usize,
+    known: HashSet<JobId>,
+}
+
+impl Waiting {
+    /// Adds a job at the end. False when it is known already.
+    pub fn add(&mut self, job: JobId) -> bool {
+        let new = self.known.insert(job);
+        if new {
+            self.unread.push_back(job);
+        }
+        new
+    }
+
+    /// Adds a job whose moment has come, before all others.
+    pub fn add_first(&mut self, job: JobId) {
+        if self.known.insert(job) {
+            self.unread.push_front(job);
+        }
+    }
+
+    /// Parks a known job until its host has a slot.
+    pub fn park(&mut self, job: JobId, host: HostKey) {
+        self.by_host.entry(host).or_default().push_back(job);
+        self.parked += 1;
+    }
+
+    /// Forgets a job that is done with, whatever it came to.
+    pub fn forget(&mut self, job: JobId) {
+        self.known.remove(&job);
+    }
+
+    /// Whether the job waits, is being claimed, or is being called.
+    #[must_use]
+    pub fn knows(&self, job: JobId) -> bool {
+        self.known.contains(&job)
+    }
+
+    /// Takes up to so many unread jobs, oldest first.
+    pub fn take_unread(&mut self, count: usize) -> Vec<JobId> {
+        let count = count.min(self.unread.len());
+        self.unread.drain(..count).collect()
+    }
+
+    /// Takes up to so many parked jobs whose hosts have slots, and takes the slots: one from each host in turn.
+    pub fn take_parked(&mut self, count: usize, slots: &mut Slots) -> Vec<(JobId, HostKey)> {
+        let mut taken = Vec::new();
+        loop {
+            let before = taken.len();
+            for (host, jobs) in &mut self.by_host {
+                if taken.len() < count && !jobs.is_empty() && slots.take(host) {
+                    taken.extend(jobs.pop_front().map(|job| (job, host.clone())));
+                }
+            }
+            if taken.len() == before {
+                break;
+            }
+        }
+        self.parked -= taken.len();
+        self.by_host.retain(|_, jobs| !jobs.is_empty());
+        taken
+    }
+
+    /// How many jobs wait with their hosts unknown.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.unread.len()
+    }
+
+    /// How many jobs wait for a slot of their host.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.parked
+    }
+
+    /// Whether no job waits, is being claimed, or is being called.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.known.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str) -> HostKey {
+        HostKey(name.into())
+    }
+
+    #[test]
+    fn a_known_job_is_not_added_twice() {
+        let mut waiting = Waiting::default();
+        assert!(waiting.add(JobId(1)) && !waiting.add(JobId(1)));
+        assert_eq!(waiting.take_unread(9), [JobId(1)]);
+        assert!(waiting.knows(JobId(1)) && !waiting.add(JobId(1)));
+        waiting.forget(JobId(1));
+        assert!(waiting.add(JobId(1)));
+    }
+
+    #[test]
+    fn parked_jobs_leave_in_turn_as_their_hosts_have_slots() {
+        let mut waiting = Waiting::default();
+        let mut slots = Slots::new(10, 2);
+        for number in 1..=4 {
+            waiting.park(JobId(number), host("a"));
+        }
+        waiting.park(JobId(9), host("b"));
+        let taken: Vec<u64> = waiting.take_parked(9, &mut slots).into_iter().map(|(job, _)| job.0).collect();
+        assert_eq!(taken, [1, 9, 2]);
+        assert_eq!(waiting.parked(), 2);
+        slots.give_back(&host("a"));
+        assert_eq!(waiting.take_parked(9, &mut slots), [(JobId(3), host("a"))]);
+    }
+}

@@ -1,0 +1,289 @@
+#!/usr/bin/env bash
+# Every check and every test of strings-queue, in one command. `./test.sh --help` says more.
+
+set -euo pipefail
+
+usage() {
+    cat <<'END'
+./test.sh [options] [-- filters]      passes every test, or says which one failed
+
+  --fast          leave out the checks of format, lints and documentation
+  --all           run the slow scenarios too
+  --server NAME   only on this database server; may be repeated (scripts/servers.sh list)
+  --require-all   on every known server: fetch what is missing, and a server that cannot be had is a failure
+                  (the same: STRINGS_QUEUE_REQUIRE_ALL=1)
+  -- filters      run the tests whose names contain one of these
+
+What is missing is installed with apt-get, after saying so. Without --require-all the tests run on the
+servers of this machine: the installed one, and those fetched earlier. They are private: own folders, free
+ports of the loopback address, gone afterwards. The last line is `N passed, N failed`: the sum over all
+test programs; a step that fails without naming a failed test counts as one.
+END
+}
+
+refuse() {
+    printf '%s\n' "test.sh: $1" >&2
+    usage >&2
+    exit 2
+}
+
+fast='' require_all=${STRINGS_QUEUE_REQUIRE_ALL:-} filters=() wanted=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    -h | --help) usage && exit ;;
+    --fast) fast=1 ;;
+    --all) export STRINGS_QUEUE_SLOW=1 ;;
+    --require-all) require_all=1 ;;
+    --server)
+        [ $# -ge 2 ] || refuse "--server needs a name"
+        wanted+=("$2") && shift
+        ;;
+    --) shift && filters=("$@") && break ;;
+    *) refuse "unknown argument $1" ;;
+    esac
+    shift
+done
+if [ "$require_all" = 0 ]; then require_all=; fi
+
+here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+if [ -n "${CARGO_TARGET_DIR:-}" ]; then CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR"); fi
+cd "$here"
+# shellcheck source=scripts/prerequisites.sh
+. scripts/prerequisites.sh
+
+# --- Steps and their sum --------------------------------------------------------------------------------
+
+passed=0 failed=0 summary=()
+step_pid='' step_status=0 sandbox_pid='' work=
+
+remember() { summary+=("$(printf '  %-34s %s' "$1" "$2")"); }
+
+# Runs a command as a step: its output is shown as it comes, and the results of its tests are added up.
+# It runs in a process group of its own, so that Ctrl-C is ours to handle and ends all of it.
+step() {
+    local name=$1 counts
+    shift
+    printf '\n==== %s\n' "$name"
+    start_group run_and_keep "$@"
+    step_pid=$!
+    step_status=0
+    wait "$step_pid" || step_status=$?
+    step_pid=
+    counts=$(sum_of_results "$work/output")
+    add_up "$name" "${counts% *}" "${counts#* }"
+}
+
+start_group() {
+    set -m
+    "$@" </dev/null &
+    set +m
+}
+
+run_and_keep() { "$@" 2>&1 | tee "$work/output"; }
+
+# Prints the sums of the `test result:` lines: passed, failed.
+sum_of_results() {
+    sed 's/\x1b\[[0-9;]*m//g' "$1" |
+        awk '/^test result:/ { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i-1); if ($i ~ /^failed/) f += $(i-1) } }
+            END { print p + 0, f + 0 }'
+}
+
+add_up() {
+    local name=$1 good=$2 bad=$3
+    if [ "$step_status" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
+    passed=$((passed + good)) failed=$((failed + bad))
+    if [ "$bad" -gt 0 ]; then
+        remember "$name" "FAILED ($good passed, $bad failed)"
+    elif [ "$good" -gt 0 ]; then
+        remember "$name" "$good passed"
+    else
+        remember "$name" "ok"
+    fi
+}
+
+left_out() {
+    say "$1 left out: $2"
+    remember "$1" "left out: $2"
+}
+
+fail_step() {
+    say "$1: $2"
+    remember "$1" "FAILED: $2"
+    failed=$((failed + 1))
+}
+
+# --- The checks -----------------------------------------------------------------------------------------
+
+# Components of the toolchain that a user may not have; whoever runs continuous integration must.
+has_component() {
+    cargo "$1" --version >/dev/null 2>&1 && return
+    if [ "${CI:-}" = true ]; then
+        fail_step "$1" "missing (rustup component add $2)"
+    else
+        left_out "$1" "missing (rustup component add $2)"
+    fi
+    return 1
+}
+
+check_sources() {
+    if has_component fmt rustfmt; then step "format" cargo fmt --check; fi
+    if has_component clippy clippy; then
+        step "lints" cargo clippy --all-targets --locked -- -D warnings
+    fi
+    step "documentation" env RUSTDOCFLAGS="${RUSTDOCFLAGS:-} -D warnings" cargo doc --no-deps --locked
+}
+
+test_without_database() {
+    step "unit tests" cargo test --locked --lib --bins -- "${filters[@]}"
+    step "documentation tests" cargo test --locked --doc -- "${filters[@]}"
+}
+
+# --- The servers ----------------------------------------------------------------------------------------
+
+# One name per line: those asked for, else all known, else those that are there.
+servers_to_test() {
+    if [ ${#wanted[@]} -gt 0 ]; then
+        printf '%s\n' "${wanted[@]}"
+    elif [ -n "$require_all" ]; then
+        scripts/servers.sh list
+    else
+        scripts/servers.sh available
+    fi
+}
+
+name_those_left_out() {
+    local name tested=" $* " why
+    for name in $(scripts/servers.sh list); do
+        why="not on this machine: scripts/servers.sh fetch $name"
+        if [ ${#wanted[@]} -gt 0 ]; then why="not asked for"; fi
+        case $tested in
+        *" $name "*) ;;
+        *) left_out "tests on $name" "$why" ;;
+        esac
+    done
+}
+
+test_on_all_servers() {
+    local names name
+    mapfile -t names < <(servers_to_test)
+    [ ${#names[@]} -gt 0 ] || fail_step "tests on a database" "no server on this machine (scripts/servers.sh list)"
+    for name in "${names[@]}"; do test_on_server "$name"; done
+    name_those_left_out "${names[@]}"
+}
+
+test_on_server() {
+    local name=$1 how=path server
+    if [ -n "$require_all" ]; then how=fetch; fi
+    if ! server=$(scripts/servers.sh "$how" "$name"); then
+        fail_step "tests on $name" "the server is not to be had"
+    elif ! start_server "$name" "$server"; then
+        cat "$work/sandbox.log" >&2
+        fail_step "tests on $name" "the server did not start"
+    else
+        step "tests on $name" cargo test --locked --test it -- "${filters[@]}"
+    fi
+    stop_server
+}
+
+# The folder is the server's own; its parent only has to let another user through, as root's server is not root's.
+start_server() {
+    local name=$1 server=$2 line
+    printf '\n==== %s: starting %s\n' "$name" "$server"
+    mkdir "$work/$name"
+    start_group "$program" sandbox --database-only --server-program "$server" --dir "$work/$name" \
+        --ready-file "$work/ready" >"$work/sandbox.log" 2>&1
+    sandbox_pid=$!
+    wait_until_ready || return
+    while IFS= read -r line; do
+        case $line in STRINGS_QUEUE_TEST_*=*) export "${line?}" ;; esac
+    done <"$work/ready"
+    export STRINGS_QUEUE_TEST_SERVER=$name STRINGS_QUEUE_TEST_PROGRAM=$server
+}
+
+wait_until_ready() {
+    local deadline=$((SECONDS + 120))
+    until grep -q '^STRINGS_QUEUE_TEST_PORT=' "$work/ready" 2>/dev/null &&
+        grep -q '^STRINGS_QUEUE_TEST_SOCKET=' "$work/ready"; do
+        kill -0 "$sandbox_pid" 2>/dev/null || return 1
+        [ $SECONDS -lt $deadline ] || return 1
+        sleep 0.1
+    done
+}
+
+stop_server() {
+    if [ -n "$sandbox_pid" ]; then
+        kill -TERM "$sandbox_pid" 2>/dev/null || true
+        wait_for_end "$sandbox_pid" 30 || kill -KILL -- "-$sandbox_pid" 2>/dev/null || true
+        wait "$sandbox_pid" 2>/dev/null || true
+        sandbox_pid=
+    fi
+    kill_leftovers
+    rm -rf "${work:?}/ready" "$work"/{mariadb,mysql}-*
+}
+
+wait_for_end() {
+    local pid=$1 deadline=$((SECONDS + $2))
+    while kill -0 "$pid" 2>/dev/null; do
+        [ $SECONDS -lt $deadline ] || return 1
+        sleep 0.1
+    done
+}
+
+# A server whose parent died early still has a data folder below ours, which nobody else knows.
+kill_leftovers() {
+    local file pid argument
+    for file in /proc/[0-9]*/cmdline; do
+        pid=${file//[^0-9]/}
+        while IFS= read -r -d '' argument; do
+            if [[ $argument == --datadir=$work/* ]]; then
+                say "ending a database server that was left over: process $pid"
+                kill -KILL "$pid" 2>/dev/null || true
+            fi
+        done 2>/dev/null <"$file" || true
+    done
+}
+
+# --- Beginning and end ----------------------------------------------------------------------------------
+
+clean_up() {
+    trap '' INT TERM HUP
+    if [ -n "$step_pid" ]; then
+        kill -TERM -- "-$step_pid" 2>/dev/null || true
+        wait "$step_pid" 2>/dev/null || true
+        # A test that handles SIGTERM is still there.
+        kill -KILL -- "-$step_pid" 2>/dev/null || true
+    fi
+    stop_server
+    rm -rf "$work"
+}
+
+print_summary() {
+    printf '\n==== Summary\n'
+    printf '%s\n' "${summary[@]}"
+    printf '%s passed, %s failed\n' "$passed" "$failed"
+}
+
+main() {
+    need_rust
+    need_build_tools
+    need_database_server
+    if [ -n "$require_all" ]; then need_debian_keys; fi
+    install_missing
+    work=$(mktemp -d "${TMPDIR:-/tmp}/strings-queue-test.XXXXXX")
+    trap clean_up EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    chmod 755 "$work"
+    # What the tests leave lying about, a server of their own too, is below our folder and goes with it.
+    mkdir -m 1777 "$work/tmp"
+    export TMPDIR=$work/tmp
+    if [ -z "$fast" ]; then check_sources; fi
+    test_without_database
+    program=$(built_program debug)
+    step "build of the program" cargo build --locked
+    if [ "$step_status" -eq 0 ]; then test_on_all_servers; fi
+    print_summary
+    [ "$failed" -eq 0 ]
+}
+
+main

@@ -1,0 +1,78 @@
+//! A database server for one test alone: to be killed, restarted, filled, and started with options of its own.
+
+use super::database::{TestServer, server_program};
+use rustix::process::{Pid, Signal, kill_process};
+use std::os::unix::fs::PermissionsExt;
+use strings_queue::sandbox::{PrivateServer, ServerOptions};
+use tempfile::TempDir;
+
+/// The server program under test on a directory of its own; gone when dropped.
+pub struct OwnServer {
+    // Dropped before its folder.
+    running: Option<PrivateServer>,
+    options: ServerOptions,
+    access: TestServer,
+    _folder: TempDir,
+}
+
+impl OwnServer {
+    /// Starts one with more options for the server, such as `--log-bin-compress=1`.
+    pub async fn start(arguments: &[&str]) -> OwnServer {
+        let folder = TempDir::new().unwrap();
+        // The server runs as another user when we are root.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut options = ServerOptions::new(folder.path().join("server"));
+        options.program = Some(server_program());
+        options.open_root = true;
+        options.arguments = arguments.iter().map(ToString::to_string).collect();
+        let running = PrivateServer::start(&options).await.unwrap();
+        options.port = Some(running.port());
+        let name = TestServer::get().name.clone();
+        let access = TestServer { port: running.port(), socket: running.socket().to_owned(), name };
+        OwnServer { running: Some(running), options, access, _folder: folder }
+    }
+
+    /// How to reach it, for `TestDatabase::create_on`; the same after a restart.
+    pub fn access(&self) -> &TestServer {
+        &self.access
+    }
+
+    /// Its process, for signals.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.running.as_ref().expect("a running server").pid()).unwrap()
+    }
+
+    /// Sends it a signal: `Signal::STOP`, `Signal::CONT`.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// SIGKILL, and gone.
+    pub async fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.running.take().expect("a running server").ended().await;
+    }
+
+    /// SIGTERM, and gone.
+    pub async fn stop(&mut self) {
+        self.running.take().expect("a running server").stop().await;
+    }
+
+    /// Starts it again after [`kill`](Self::kill) or [`stop`](Self::stop), on the same data and the same port.
+    pub async fn start_again(&mut self) {
+        assert!(self.running.is_none(), "it runs");
+        self.running = Some(PrivateServer::start(&self.options).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn it_comes_back_where_it_was() {
+    use super::database::TestDatabase;
+    let mut server = OwnServer::start(&["--max-connections=33"]).await;
+    let database = TestDatabase::create_on(server.access()).await;
+    database.execute("CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1)").await;
+    server.kill().await;
+    server.start_again().await;
+    let (rows, limit): (i64, u32) = database.query_one("SELECT COUNT(*), @@max_connections FROM t").await;
+    assert_eq!((rows, limit), (1, 33));
+}
