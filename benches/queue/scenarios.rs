@@ -79,7 +79,8 @@ impl Meter {
 
     /// Microseconds of processor time per job, and the service's memory.
     fn figures(&self, jobs: f64) -> Figures {
-        let used = |(process, before): &(Process, Duration)| process.cpu().saturating_sub(*before).as_secs_f64() * 1e6 / jobs;
+        let used =
+            |(process, before): &(Process, Duration)| process.cpu().saturating_sub(*before).as_secs_f64() * 1e6 / jobs;
         vec![
             ("service_cpu_us", used(&self.service)),
             ("database_cpu_us", used(&self.database)),
