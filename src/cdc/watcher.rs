@@ -245,10 +245,11 @@ impl Watcher {
                 self.pauses.reset();
             }
         }
-        match &ended.error {
-            StreamError::Panicked(_) => self.around.metrics.increment(Counter::StreamPanics),
-            StreamError::AuthPlugin(_) => self.client = Some(BinlogStream::Secure),
-            _ => {}
+        if matches!(ended.error, StreamError::Panicked(_)) {
+            self.around.metrics.increment(Counter::StreamPanics);
+        }
+        if matches!(ended.error, StreamError::PlainUnfit(_)) {
+            self.client = Some(BinlogStream::Secure);
         }
         let pause = self.pauses.next_pause();
         let reason = ended.error.to_string();
