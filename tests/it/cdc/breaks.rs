@@ -14,6 +14,7 @@ use tokio::sync::RwLock;
 
 for_both_clients! {
     the_log_goes_on_in_another_file
+    checksums_come_and_go
     a_killed_connection_loses_nothing
     a_cut_connection_loses_nothing
     a_purged_position_is_a_gap
@@ -34,6 +35,17 @@ async fn the_log_goes_on_in_another_file(client: BinlogStream) {
     }
     rig.assert_rung(&database, &ids).await;
     assert_eq!(rig.metrics.get(Counter::StreamBreaks), 0);
+}
+
+async fn checksums_come_and_go(client: BinlogStream) {
+    let database = TestDatabase::with_schema().await;
+    let rig = Rig::following(&database, client).await;
+    let mut ids = job().insert_times(&database, 2).await;
+    for checksum in ["NONE", "CRC32", "NONE", "CRC32"] {
+        database.execute(&format!("SET GLOBAL binlog_checksum = {checksum}")).await;
+        ids.extend(job().insert_times(&database, 2).await);
+    }
+    rig.assert_rung(&database, &ids).await;
 }
 
 async fn a_killed_connection_loses_nothing(client: BinlogStream) {
