@@ -8,7 +8,7 @@ use super::compressed;
 use super::event::{EventHeader, kind};
 use super::layout::LayoutSlot;
 use super::position::BinlogPosition;
-use super::query::{self, Statement};
+use super::query::{Logged, Statement};
 use super::rows::{self, Deed, Form, Shape};
 use super::table_map::{OurTables, TableName};
 use super::work::Work;
@@ -44,6 +44,9 @@ pub(super) enum Change {
 const CHECKSUM: usize = 4;
 /// MariaDB's GTID event: the group is one statement that needs no end (`FL_STANDALONE`).
 const STANDALONE: u8 = 1;
+
+/// Bytes that `EXECUTE_LOAD_QUERY_EVENT` has more than `QUERY_EVENT`.
+const MORE_IN_LOAD: usize = 13;
 
 /// What must be remembered from event to event.
 #[derive(Debug)]
@@ -86,14 +89,9 @@ impl Decoder {
                 }
                 Change::Nothing
             }
-            kind::QUERY => self.statement(query::sql(body), work),
-            kind::QUERY_COMPRESSED => self.statement(query::sql(body).and_then(compressed::inflate).as_deref(), work),
-            kind::EXECUTE_LOAD_QUERY => {
-                if query::names(body, &self.tables.name().table) {
-                    work.sweep(SweepCause::Statement);
-                }
-                Change::Statement
-            }
+            kind::QUERY => self.statement(Logged::read(body, 0), work),
+            kind::QUERY_COMPRESSED => self.compressed_statement(body, work),
+            kind::EXECUTE_LOAD_QUERY => self.statement(Logged::read(body, MORE_IN_LOAD), work),
             kind::XID => Change::End,
             kind::GTID | kind::ANONYMOUS_GTID | kind::TAGGED_GTID => Change::Group { open: false },
             // Sequence number 8, domain 4, flags 1 (MariaDB, "GTID_EVENT").
@@ -134,12 +132,19 @@ impl Decoder {
         }
     }
 
-    fn statement(&self, sql: Option<&[u8]>, work: &mut Work) -> Change {
-        let Some(sql) = sql else {
+    fn compressed_statement(&self, body: &[u8], work: &mut Work) -> Change {
+        let logged = Logged::read(body, 0);
+        let sql = logged.and_then(|logged| compressed::inflate(logged.sql));
+        let logged = logged.zip(sql.as_deref()).map(|(logged, sql)| Logged { sql, ..logged });
+        self.statement(logged, work)
+    }
+
+    fn statement(&self, logged: Option<Logged<'_>>, work: &mut Work) -> Change {
+        let Some(logged) = logged else {
             work.sweep(SweepCause::Unreadable);
             return Change::Statement;
         };
-        match Statement::read(sql, &self.tables.name().table) {
+        match Statement::read(logged, self.tables.name()) {
             Statement::Begin => Change::Begin,
             Statement::End => Change::End,
             Statement::CommitPrepared(xid) => Change::CommitPrepared(xid),

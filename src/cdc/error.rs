@@ -13,9 +13,9 @@ pub enum StreamError {
     /// The server could not be reached, or did not let us in.
     #[error("connecting failed: {0}")]
     Connect(String),
-    /// The simple client does not know the way in which the account proves who it is.
-    #[error("the plain client does not know the account's authentication plugin: {0}")]
-    AuthPlugin(String),
+    /// The plain client can't talk to this account: it knows two authentication plugins only.
+    #[error("the plain client can't authenticate this account, going on with the other one: {0}")]
+    PlainUnfit(String),
     /// The server refused to send, or stopped.
     #[error("the server says: {message} (error {code})")]
     Server {

@@ -25,6 +25,8 @@ mod decoder;
 mod error;
 mod event;
 mod follower;
+#[cfg(test)]
+mod fuzz;
 mod layout;
 mod packets;
 mod panics;

@@ -57,3 +57,76 @@ fn server_error(rest: &[u8]) -> StreamError {
     let text = if text.first() == Some(&b'#') { text.get(6..).unwrap_or_default() } else { text };
     StreamError::Server { code, message: String::from_utf8_lossy(text).into_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::kind;
+    use super::super::testing::{self, Row, event, insert_transaction, rows_body};
+    use super::*;
+    use crate::job::JobId;
+
+    /// Cuts an event into packets as a server does.
+    fn packets(event: &[u8]) -> Vec<Vec<u8>> {
+        let mut whole = vec![EVENT];
+        whole.extend(event);
+        let mut packets: Vec<Vec<u8>> = whole.chunks(FULL).map(<[u8]>::to_vec).collect();
+        if whole.len() % FULL == 0 {
+            packets.push(Vec::new());
+        }
+        packets
+    }
+
+    fn take(follower: &mut Follower, packets: Vec<Vec<u8>>) -> Result<(), StreamError> {
+        let mut packets = packets.into_iter();
+        take_event(follower, || packets.next().ok_or(StreamError::Malformed))?;
+        assert!(packets.next().is_none(), "packets were left");
+        Ok(())
+    }
+
+    /// Rows of the table with this number, so many that the event, status byte included, is as long as said.
+    fn rows_event(table: u8, length: usize) -> Vec<u8> {
+        let mut rows = rows_body(kind::WRITE_ROWS, &[Row::available(3)]);
+        rows[0] = table;
+        // Another row, whose text is what is missing, minus what such a row takes beside its text.
+        rows.resize(length - 1 - 19 - 4, 0);
+        event(kind::WRITE_ROWS, 0, &rows)
+    }
+
+    #[test]
+    fn long_events_come_in_pieces() {
+        for length in [FULL - 1, FULL, FULL + 1, 2 * FULL, 2 * FULL + 5] {
+            let (mut follower, around) = testing::follower();
+            let events = insert_transaction(&[], 500);
+            for event in &events[..3] {
+                take(&mut follower, packets(event)).unwrap();
+            }
+            take(&mut follower, packets(&rows_event(7, length))).unwrap();
+            take(&mut follower, packets(&events[4])).unwrap();
+            assert_eq!(around.wakeup.take().jobs.first(), Some(&JobId(3)), "{length}");
+        }
+    }
+
+    #[test]
+    fn long_events_of_other_tables_go_by() {
+        let (mut follower, around) = testing::follower();
+        take(&mut follower, packets(&rows_event(9, 3 * FULL))).unwrap();
+        for event in insert_transaction(&[Row::available(4)], 500) {
+            take(&mut follower, packets(&event)).unwrap();
+        }
+        assert_eq!(around.wakeup.take().jobs, [JobId(4)]);
+    }
+
+    #[test]
+    fn errors_and_ends_are_told() {
+        let (mut follower, _) = testing::follower();
+        let mut error = vec![ERROR, 0xd4, 0x04];
+        error.extend(b"#HY000Could not find first log file name");
+        let told = take(&mut follower, vec![error]).unwrap_err();
+        assert!(told.is_position_lost(), "{told}");
+        assert!(told.to_string().contains("Could not find first log"));
+        assert!(take(&mut follower, vec![vec![END, 0, 0]]).unwrap_err().is_closed());
+        for malformed in [vec![], vec![EVENT], vec![EVENT, 1, 2], vec![7]] {
+            assert!(matches!(take(&mut follower, vec![malformed]), Err(StreamError::Malformed)));
+        }
+    }
+}

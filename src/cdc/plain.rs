@@ -108,13 +108,14 @@ fn read_error(error: &io::Error, heartbeat: Duration) -> StreamError {
     }
 }
 
-/// The library's errors are texts; those of the server end with its error packet as `Debug` shows it.
+/// The library's errors are texts; those of the server end with its error packet as `Debug` shows it. What it can't
+/// read is the challenge of a plugin that it does not know.
 fn connect_error(error: &Error) -> StreamError {
     match error {
-        Error::String(text) if text.contains("auth plugin is not supported") => StreamError::AuthPlugin(text.clone()),
+        Error::String(text) if text.contains("auth plugin is not supported") => StreamError::PlainUnfit(text.clone()),
         Error::String(text) => StreamError::Connect(text.clone()),
         Error::IoError(error) => StreamError::Connect(error.to_string()),
-        other => StreamError::Connect(format!("the server's answer could not be read: {other:?}")),
+        _ => StreamError::PlainUnfit("the server's answer can't be read".into()),
     }
 }
 
@@ -139,7 +140,9 @@ mod tests {
     #[test]
     fn an_unknown_plugin_is_told_from_other_errors() {
         let plugin = Error::String("client_ed25519 auth plugin is not supported.".into());
-        assert!(matches!(connect_error(&plugin), StreamError::AuthPlugin(_)));
+        assert!(matches!(connect_error(&plugin), StreamError::PlainUnfit(_)));
+        let challenge = Error::from(String::from_utf8(vec![0xff]).unwrap_err());
+        assert!(matches!(connect_error(&challenge), StreamError::PlainUnfit(_)));
         assert!(matches!(connect_error(&Error::String("denied".into())), StreamError::Connect(_)));
     }
 }

@@ -71,7 +71,7 @@ impl PositionTracker {
         if header.log_pos == 0 {
             // A format description without a position is a copy sent ahead of a start in mid-file.
             if self.in_transaction && header.kind != kind::FORMAT_DESCRIPTION {
-                self.cursor += u64::from(header.size);
+                self.cursor = self.cursor.saturating_add(u64::from(header.size));
             }
             return;
         }

@@ -1,6 +1,7 @@
 //! SQL in the log: what a `QUERY` event says about transactions, and whether it names our table.
 
 use super::bytes::Bytes;
+use super::table_map::TableName;
 use super::xid::Xid;
 
 /// What a statement in the log means to us.
@@ -28,23 +29,44 @@ pub(super) enum Statement {
 const ROW_STATEMENTS: [&str; 9] =
     ["INSERT", "REPLACE", "UPDATE", "DELETE", "LOAD", "TRUNCATE", "SAVEPOINT", "ROLLBACK", "RELEASE"];
 
-/// The SQL of a `QUERY` event's body: thread 4, seconds 4, length of the database's name 1, error 2, length of
-/// the variables 2, variables, database, 0, SQL (MySQL internals, "`QUERY_EVENT`").
-pub(super) fn sql(body: &[u8]) -> Option<&[u8]> {
-    let mut bytes = Bytes::new(body);
-    bytes.skip(8)?;
-    let database = bytes.length(1)?;
-    bytes.skip(2)?;
-    let variables = bytes.length(2)?;
-    bytes.skip(variables)?;
-    bytes.skip(database.checked_add(1)?)?;
-    Some(bytes.rest())
+/// A statement as an event has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Logged<'a> {
+    /// The session's database.
+    pub(super) database: &'a [u8],
+    /// The statement; compressed in a compressed event.
+    pub(super) sql: &'a [u8],
+}
+
+impl<'a> Logged<'a> {
+    /// Reads the body of a `QUERY` event: thread 4, seconds 4, length of the database's name 1, error 2, length of
+    /// the variables 2, variables, database, 0, SQL (MySQL internals, "`QUERY_EVENT`"). Before the variables
+    /// `EXECUTE_LOAD_QUERY_EVENT` has 13 bytes more.
+    pub(super) fn read(body: &'a [u8], more: usize) -> Option<Logged<'a>> {
+        let mut bytes = Bytes::new(body);
+        bytes.skip(8)?;
+        let database = bytes.length(1)?;
+        bytes.skip(2)?;
+        let variables = bytes.length(2)?;
+        bytes.skip(more)?;
+        bytes.skip(variables)?;
+        let database = bytes.take(database)?;
+        bytes.skip(1)?;
+        Some(Logged { database, sql: bytes.rest() })
+    }
+
+    /// Whether the statement has our table's name as a word, where that means our table: the session is in our
+    /// database, or our database is named too.
+    pub(super) fn names(self, ours: &TableName) -> bool {
+        names(self.sql, &ours.table)
+            && (self.database.eq_ignore_ascii_case(ours.database.as_bytes()) || names(self.sql, &ours.database))
+    }
 }
 
 impl Statement {
     /// Reads a statement.
-    pub(super) fn read(sql: &[u8], table: &str) -> Statement {
-        let sql = sql.trim_ascii();
+    pub(super) fn read(logged: Logged<'_>, ours: &TableName) -> Statement {
+        let sql = logged.sql.trim_ascii();
         match sql {
             b"BEGIN" => return Statement::Begin,
             b"COMMIT" | b"ROLLBACK" => return Statement::End,
@@ -59,7 +81,7 @@ impl Statement {
         if let Some(name) = after_words(sql, "XA", "ROLLBACK") {
             return Statement::RollBackPrepared(xid(name));
         }
-        let names_us = names(sql, table);
+        let names_us = logged.names(ours);
         let verb = first_word(sql);
         let rows_only = ROW_STATEMENTS.iter().any(|word| verb.eq_ignore_ascii_case(word.as_bytes()));
         Statement::Other { names_us, reshapes: names_us && !rows_only }
@@ -67,7 +89,7 @@ impl Statement {
 }
 
 /// Whether the text has the name as a word of its own, in any case.
-pub(super) fn names(text: &[u8], name: &str) -> bool {
+fn names(text: &[u8], name: &str) -> bool {
     let name = name.as_bytes();
     let Some(first) = name.first() else { return false };
     let in_word =
@@ -97,19 +119,19 @@ fn xid(name: &[u8]) -> Option<Xid> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::query_body;
+    use super::super::testing::{query_body, table_name};
     use super::*;
 
     fn read(sql: &str) -> Statement {
-        Statement::read(sql.as_bytes(), "queued_job")
+        Statement::read(Logged { database: b"shop", sql: sql.as_bytes() }, &table_name())
     }
 
     #[test]
     fn the_sql_stands_after_variables_and_database() {
-        assert_eq!(sql(&query_body("shop", "BEGIN")), Some(&b"BEGIN"[..]));
         let body = query_body("shop", "BEGIN");
+        assert_eq!(Logged::read(&body, 0), Some(Logged { database: b"shop", sql: b"BEGIN" }));
         for end in 0..body.len() - 5 {
-            assert_eq!(sql(&body[..end]), None);
+            assert_eq!(Logged::read(&body[..end], 0), None);
         }
     }
 
@@ -144,5 +166,12 @@ mod tests {
         for sql in ["insert into queued_job_log values (1)", "UPDATE my_queued_job SET a=1", "", "queued_jo"] {
             assert_eq!(read(sql), Statement::Other { names_us: false, reshapes: false }, "{sql}");
         }
+    }
+
+    #[test]
+    fn the_table_of_another_database_is_not_ours() {
+        let names = |sql: &str| Logged { database: b"other", sql: sql.as_bytes() }.names(&table_name());
+        assert!(!names("INSERT INTO queued_job SET url = 'a'"));
+        assert!(names("INSERT INTO `shop`.`queued_job` SET url = 'a'"));
     }
 }

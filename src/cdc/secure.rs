@@ -20,10 +20,15 @@ use tokio::time::timeout;
 
 /// Reads the log into the follower until the stream breaks.
 pub(super) async fn read(request: StreamRequest, mut follower: Follower) -> (Option<Follower>, StreamError) {
-    let error = match open(&request).await {
-        Ok(mut stream) => pump(&mut stream, &mut follower, request.heartbeat + SILENCE_BEYOND_HEARTBEAT).await,
-        Err(error) => error,
-    };
+    let patience = request.heartbeat + SILENCE_BEYOND_HEARTBEAT;
+    // The library panics on some malformed packets, and on authentication plugins that it was built without.
+    let reading = panics::quietly_await(async {
+        match open(&request).await {
+            Ok(mut stream) => pump(&mut stream, &mut follower, patience).await,
+            Err(error) => error,
+        }
+    });
+    let error = reading.await.unwrap_or_else(StreamError::Panicked);
     (Some(follower), error)
 }
 
@@ -67,13 +72,8 @@ async fn pump(stream: &mut BinlogStream, follower: &mut Follower, patience: Dura
     }
 }
 
-/// The next event. The library panics on some malformed ones.
 async fn next(stream: &mut BinlogStream) -> Result<Event, StreamError> {
-    let polled = poll_fn(|context| match panics::quietly(|| Pin::new(&mut *stream).poll_next(context)) {
-        Ok(poll) => poll.map(Ok),
-        Err(panic) => std::task::Poll::Ready(Err(StreamError::Panicked(panic))),
-    });
-    match polled.await? {
+    match poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await {
         Some(Ok(event)) => Ok(event),
         Some(Err(error)) => Err(stream_error(error)),
         None => Err(StreamError::Closed("the server has no more to send".into())),

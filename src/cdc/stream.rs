@@ -13,7 +13,7 @@ pub(super) const SILENCE_BEYOND_HEARTBEAT: Duration = Duration::from_secs(10);
 /// Which library reads the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BinlogStream {
-    /// `mysql_cdc`, on a thread of its own: plain TCP.
+    /// `mysql_cdc`, on a thread of its own: plain TCP, and an account with a password.
     Plain,
     /// `mysql_async`: TLS, Unix sockets, every authentication plugin.
     Secure,
@@ -34,7 +34,9 @@ impl BinlogStream {
     /// The client for these settings.
     #[must_use]
     pub fn for_database(database: &DatabaseConfig, encrypted: bool) -> BinlogStream {
-        if encrypted || database.socket.is_some() { BinlogStream::Secure } else { BinlogStream::Plain }
+        // The plain client's library answers for an account without a password as if it had one.
+        let has_password = database.password.as_ref().is_some_and(|password| !password.reveal().is_empty());
+        if encrypted || database.socket.is_some() || !has_password { BinlogStream::Secure } else { BinlogStream::Plain }
     }
 
     /// Reads the log into the follower until the stream breaks, and says why it did. Cancel safe: a dropped
@@ -51,10 +53,13 @@ impl BinlogStream {
 mod tests {
     use super::super::testing;
     use super::*;
+    use crate::config::Secret;
 
     #[test]
-    fn plain_tcp_is_for_the_plain_client_alone() {
+    fn plain_tcp_with_a_password_is_for_the_plain_client() {
         let mut database = testing::database();
+        assert_eq!(BinlogStream::for_database(&database, false), BinlogStream::Secure);
+        database.password = Some(Secret::new("p"));
         assert_eq!(BinlogStream::for_database(&database, false), BinlogStream::Plain);
         assert_eq!(BinlogStream::for_database(&database, true), BinlogStream::Secure);
         database.socket = Some("/run/mysqld.sock".into());

@@ -3,7 +3,9 @@
 use super::bytes::Bytes;
 use super::column::Column;
 use super::event::{EventHeader, kind};
-use super::layout::Layout;
+use super::follower::{Follower, Surroundings};
+use super::layout::{Layout, LayoutSlot};
+use super::position::BinlogPosition;
 use super::rows::{Deed, Form};
 use super::table_map::TableName;
 use crate::config::{DatabaseConfig, HostPort, SslMode};
@@ -11,6 +13,7 @@ use crate::job::JobState;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use std::io::Write;
+use std::sync::Arc;
 
 /// Columns of the table in these tests: VARCHAR(300), BIGINT, ENUM, BLOB.
 pub(super) const COLUMNS: usize = 4;
@@ -196,4 +199,48 @@ pub(super) fn database() -> DatabaseConfig {
         ssl_mode: SslMode::Disabled,
         ssl_ca: None,
     }
+}
+
+/// A follower at `b.000001:4` that has seen the start of the stream, with the bell that it rings.
+pub(super) fn follower() -> (Follower, Surroundings) {
+    let slot = LayoutSlot::default();
+    slot.answer(0, Some(layout()));
+    let around = Surroundings {
+        wakeup: Arc::default(),
+        metrics: Arc::default(),
+        layout: Arc::new(slot),
+        established: Arc::default(),
+    };
+    let start = BinlogPosition { file: "b.000001".into(), offset: 4 };
+    let mut follower = Follower::new(table_name(), start, around.clone());
+    follower.wire_event(&format_description()).unwrap();
+    (follower, around)
+}
+
+/// A whole transaction that inserts the rows, ending at `end`.
+pub(super) fn insert_transaction(rows: &[Row], end: u32) -> Vec<Vec<u8>> {
+    vec![
+        event(kind::GTID, end - 90, &[0; 42]),
+        event(kind::QUERY, end - 80, &query_body("shop", "BEGIN")),
+        event(kind::TABLE_MAP, end - 70, &table_map(7, "shop", "queued_job")),
+        event(kind::WRITE_ROWS, end - 60, &rows_body(kind::WRITE_ROWS, rows)),
+        event(kind::XID, end, &[0; 8]),
+    ]
+}
+
+/// The same within one compressed event.
+pub(super) fn payload_event(rows: &[Row], end: u32) -> Vec<u8> {
+    let inner = [
+        inner_event(kind::QUERY, &query_body("shop", "BEGIN")),
+        inner_event(kind::TABLE_MAP, &table_map(9, "shop", "orders")),
+        inner_event(kind::WRITE_ROWS, &{
+            let mut foreign = rows_body(kind::WRITE_ROWS, &[Row::available(99)]);
+            foreign[0] = 9;
+            foreign
+        }),
+        inner_event(kind::TABLE_MAP, &table_map(7, "shop", "queued_job")),
+        inner_event(kind::WRITE_ROWS, &rows_body(kind::WRITE_ROWS, rows)),
+        inner_event(kind::XID, &[0; 8]),
+    ];
+    event(kind::TRANSACTION_PAYLOAD, end, &payload_body(&inner))
 }

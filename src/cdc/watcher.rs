@@ -217,16 +217,25 @@ impl Watcher {
     async fn keep_layout(&self) {
         loop {
             self.around.layout.asked().await;
-            match self.read_layout().await {
-                // What was inserted since the change could not be read: the sweep finds it.
-                Ok(true) => self.around.wakeup.ring_sweep(SweepCause::Statement),
-                Ok(false) => tracing::debug!("the table's columns are not known"),
-                Err(error) => {
-                    tracing::warn!(%error, "the table's columns could not be read");
-                    self.around.layout.clear();
-                }
-            }
+            self.renew_layout().await;
+            // A change shows in the log some moments before it shows in `information_schema`.
             sleep(LAYOUT_PAUSE).await;
+            self.renew_layout().await;
+        }
+    }
+
+    /// Reads the table's columns and, if they are others than before, asks for a sweep: what was inserted
+    /// meanwhile could not be read, or was read wrongly.
+    async fn renew_layout(&self) {
+        let before = self.around.layout.get();
+        match self.read_layout().await {
+            Ok(true) if self.around.layout.get() == before => {}
+            Ok(true) => self.around.wakeup.ring_sweep(SweepCause::Statement),
+            Ok(false) => tracing::debug!("the table's columns are not known"),
+            Err(error) => {
+                tracing::warn!(%error, "the table's columns could not be read");
+                self.around.layout.clear();
+            }
         }
     }
 
@@ -245,10 +254,12 @@ impl Watcher {
                 self.pauses.reset();
             }
         }
-        match &ended.error {
-            StreamError::Panicked(_) => self.around.metrics.increment(Counter::StreamPanics),
-            StreamError::AuthPlugin(_) => self.client = Some(BinlogStream::Secure),
-            _ => {}
+        let panicked = matches!(ended.error, StreamError::Panicked(_));
+        if panicked {
+            self.around.metrics.increment(Counter::StreamPanics);
+        }
+        if matches!(ended.error, StreamError::PlainUnfit(_)) || panicked && ended.lived.is_none() {
+            self.client = Some(BinlogStream::Secure);
         }
         let pause = self.pauses.next_pause();
         let reason = ended.error.to_string();

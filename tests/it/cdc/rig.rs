@@ -1,0 +1,186 @@
+//! A watcher on a database of its own, and all that it rang for.
+
+use crate::support::database::TestDatabase;
+use crate::support::factory::job;
+use crate::support::wait::{eventually, until};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use strings_queue::cdc::{BinlogStream, LogStatus, Watcher};
+use strings_queue::config::{BinlogConfig, DatabaseConfig, HostPort, Secret, SslMode};
+use strings_queue::metrics::{Counter, Metrics};
+use strings_queue::store::Store;
+use strings_queue::wakeup::{SweepCause, Wakeup};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Long enough for anything that happens at all.
+pub const SOON: Duration = Duration::from_secs(10);
+
+const USER: &str = "sq_follower";
+const PASSWORD: &str = "pass word";
+
+/// What a test's watcher is told.
+pub struct Setup {
+    pub database: DatabaseConfig,
+    pub binlog: BinlogConfig,
+    pub client: Option<BinlogStream>,
+}
+
+impl Setup {
+    /// A user with all rights over TCP by this client.
+    pub async fn new(database: &TestDatabase, client: BinlogStream) -> Setup {
+        let user = format!("{USER}@'127.0.0.1'");
+        let create = format!("CREATE USER IF NOT EXISTS {user} IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON *.* TO {user}");
+        database.execute(&create).await;
+        let config = DatabaseConfig {
+            hosts: vec![HostPort { host: "127.0.0.1".into(), port: database.server().port }],
+            socket: None,
+            user: USER.into(),
+            password: Some(Secret::new(PASSWORD)),
+            name: database.name().into(),
+            ssl_mode: SslMode::Disabled,
+            ssl_ca: None,
+        };
+        let binlog = BinlogConfig { server_id: None, heartbeat: Duration::from_secs(1) };
+        Setup { database: config, binlog, client: Some(client) }
+    }
+
+    pub fn port(mut self, port: u16) -> Setup {
+        self.database.hosts[0].port = port;
+        self
+    }
+
+    pub fn user(mut self, user: &str, password: &str) -> Setup {
+        self.database.user = user.into();
+        self.database.password = Some(Secret::new(password));
+        self
+    }
+
+    pub fn server_id(mut self, server_id: u32) -> Setup {
+        self.binlog.server_id = Some(server_id);
+        self
+    }
+
+    /// Starts the watcher.
+    pub fn start(self) -> Rig {
+        let (wakeup, metrics) = (Arc::new(Wakeup::default()), Arc::new(Metrics::default()));
+        let store = Store::new(&self.database);
+        let mut watcher = Watcher::new(&store, &self.binlog, Arc::clone(&wakeup), Arc::clone(&metrics));
+        if let Some(client) = self.client {
+            watcher = watcher.with_client(client);
+        }
+        let status = watcher.status();
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let (stop, ears) = (CancellationToken::new(), Arc::clone(&heard));
+        tokio::spawn(watcher.run(stop.clone()));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+            loop {
+                let hints = wakeup.wait().await;
+                let mut heard = ears.lock().unwrap();
+                heard.jobs.extend(hints.jobs.into_iter().map(|job| job.0));
+                heard.sweeps.extend(hints.sweep);
+                heard.backlog |= hints.backlog;
+            }
+        }));
+        Rig { heard, status, metrics, stop }
+    }
+}
+
+/// A running watcher; stopped when dropped.
+pub struct Rig {
+    heard: Arc<Mutex<Heard>>,
+    status: watch::Receiver<LogStatus>,
+    pub metrics: Arc<Metrics>,
+    stop: CancellationToken,
+}
+
+/// All that was rung for.
+#[derive(Debug, Default, Clone)]
+pub struct Heard {
+    pub jobs: Vec<u64>,
+    pub sweeps: Vec<SweepCause>,
+    pub backlog: bool,
+}
+
+impl Rig {
+    /// A watcher that follows already.
+    pub async fn following(database: &TestDatabase, client: BinlogStream) -> Rig {
+        let rig = Setup::new(database, client).await.start();
+        rig.until_following().await;
+        rig
+    }
+
+    pub async fn until_following(&self) {
+        let mut status = self.status.clone();
+        let followed = tokio::time::timeout(SOON, status.wait_for(LogStatus::is_following)).await;
+        assert!(followed.is_ok(), "the log is not followed: {:?}", self.status.borrow());
+    }
+
+    /// Waits for it to break, or not to come about, and gives the reason.
+    pub async fn until_broken(&self, deadline: Duration) -> String {
+        eventually("the stream is broken", deadline, async || match &*self.status.borrow() {
+            LogStatus::Broken { reason, .. } if !reason.contains("not connected yet") => Some(reason.clone()),
+            LogStatus::Broken { .. } | LogStatus::Following => None,
+        })
+        .await
+    }
+
+    /// Waits until a stream has broken, which may be taken up again already.
+    pub async fn until_breaks(&self, breaks: u64) {
+        until("the stream broke", SOON, async || self.metrics.get(Counter::StreamBreaks) >= breaks).await;
+    }
+
+    pub async fn until_swept_for(&self, cause: SweepCause) {
+        until(&format!("a sweep for {cause:?}"), SOON, async || self.heard().sweeps.contains(&cause)).await;
+    }
+
+    pub fn heard(&self) -> Heard {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets what was heard so far.
+    pub fn forget(&self) {
+        *self.heard.lock().unwrap() = Heard::default();
+    }
+
+    /// Everything heard until now, proved by a job inserted now that is heard too. Several are tried, since the
+    /// first may fall into the time when the table's columns are read anew.
+    pub async fn heard_until_now(&self, database: &TestDatabase) -> Heard {
+        let mut last = Vec::new();
+        let mut heard = eventually("a last job is rung for", SOON, async || {
+            last.push(job().insert(database).await);
+            tokio::time::timeout(Duration::from_millis(300), self.heard_any(&last)).await.ok()
+        })
+        .await;
+        heard.jobs.retain(|job| !last.contains(job));
+        heard
+    }
+
+    async fn heard_any(&self, jobs: &[u64]) -> Heard {
+        eventually("one of them", SOON, async || {
+            let heard = self.heard();
+            heard.jobs.iter().any(|job| jobs.contains(job)).then_some(heard)
+        })
+        .await
+    }
+
+    /// Asserts that the jobs, and no others, were rung for, each once and in this order; and that nothing asked
+    /// for a sweep but the start, and what other tests prepared by XA on this server.
+    pub async fn assert_rung(&self, database: &TestDatabase, jobs: &[u64]) {
+        let heard = self.heard_until_now(database).await;
+        assert_eq!(heard.jobs, jobs);
+        let expected = [SweepCause::Start, SweepCause::PreparedCommit];
+        assert!(heard.sweeps.iter().all(|cause| expected.contains(cause)), "{:?}", heard.sweeps);
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The ids of all jobs in the table that were there before now.
+pub async fn ids(database: &TestDatabase) -> Vec<u64> {
+    database.query("SELECT id FROM queued_job ORDER BY id").await
+}
