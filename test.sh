@@ -59,7 +59,7 @@ step_pid='' step_status=0 sandbox_pid='' work=
 remember() { summary+=("$(printf '  %-34s %s' "$1" "$2")"); }
 
 # Runs a command as a step: its output is shown as it comes, and the results of its tests are added up.
-# It runs in a process group of its own, so that Ctrl-C is ours to handle, and nothing of it stays behind.
+# It runs in a process group of its own, so that Ctrl-C is ours to handle and ends all of it.
 step() {
     local name=$1 counts
     shift
@@ -250,6 +250,8 @@ clean_up() {
     if [ -n "$step_pid" ]; then
         kill -TERM -- "-$step_pid" 2>/dev/null || true
         wait "$step_pid" 2>/dev/null || true
+        # A test that handles SIGTERM is still there.
+        kill -KILL -- "-$step_pid" 2>/dev/null || true
     fi
     stop_server
     rm -rf "$work"

@@ -39,13 +39,13 @@ pub async fn migrate(session: &mut Session) -> Result<SchemaState, StoreError> {
         SchemaState::Ancestor => upgrade(conn, 0).await?,
         SchemaState::Older(version) => upgrade(conn, version).await?,
     }
-    conn.query_drop("DO RELEASE_LOCK(CONCAT('strings-queue:migrate:', MD5(DATABASE())))").await?;
+    conn.query_drop("DO RELEASE_LOCK(CONCAT('strings-queue:migrate:', CRC32(DATABASE())))").await?;
     lease.keep();
     Ok(before)
 }
 
 async fn lock_migrations(conn: &mut Conn) -> Result<(), StoreError> {
-    let sql = format!("SELECT GET_LOCK(CONCAT('strings-queue:migrate:', MD5(DATABASE())), {LOCK_WAIT_SECS})");
+    let sql = format!("SELECT GET_LOCK(CONCAT('strings-queue:migrate:', CRC32(DATABASE())), {LOCK_WAIT_SECS})");
     let taken: Option<Option<i64>> = conn.query_first(sql).await?;
     if taken.flatten() == Some(1) {
         return Ok(());

@@ -1,0 +1,51 @@
+//! A process under measurement: its processor time and memory, as the kernel accounts them.
+
+use std::process::Child;
+use std::time::Duration;
+
+/// The kernel's clock ticks per second in /proc (`USER_HZ`, 100 on all Linux platforms; proc(5)).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A process; a child is killed when this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    child: Option<Child>,
+}
+
+impl Process {
+    /// One that somebody else ends.
+    pub fn of_pid(pid: i32) -> Process {
+        Process { pid: pid.unsigned_abs(), child: None }
+    }
+
+    /// One that is ours.
+    pub fn of_child(child: Child) -> Process {
+        Process { pid: child.id(), child: Some(child) }
+    }
+
+    /// The processor time used so far.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        let ticks: f64 =
+            after_name.split_whitespace().skip(11).take(2).filter_map(|text| text.parse::<f64>().ok()).sum();
+        Duration::from_secs_f64(ticks / TICKS_PER_SECOND)
+    }
+
+    /// The resident memory now, in MiB.
+    pub fn memory_mib(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
