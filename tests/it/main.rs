@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on must say where")]
 #![allow(clippy::missing_panics_doc, reason = "tests panic to fail")]
 
+mod check;
 mod layering;
 mod sandbox;
 mod support;

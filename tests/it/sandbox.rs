@@ -76,7 +76,9 @@ async fn the_service_gets_in_and_root_does_not_by_tcp() {
     assert_eq!((sync, flush, format.as_str(), bind.as_str()), (1, 1, "ROW", "127.0.0.1"));
     assert!(version.starts_with(server.version()), "{version} is not {}", server.version());
     assert_eq!(server.flavour().to_string().to_lowercase(), TestServer::get().name.split('-').next().unwrap());
-    conn.query_drop("CREATE TABLE queued_job_log (id INT PRIMARY KEY); INSERT INTO queued_job_log VALUES (1)").await.unwrap();
+    conn.query_drop("CREATE TABLE queued_job_log (id INT PRIMARY KEY); INSERT INTO queued_job_log VALUES (1)")
+        .await
+        .unwrap();
     conn.query_drop("DROP TABLE queued_job_log").await.unwrap_err();
     conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY)").await.unwrap_err();
     conn.query_drop("CREATE DATABASE other").await.unwrap_err();
@@ -155,7 +157,8 @@ async fn a_killed_server_is_seen_and_comes_back_with_all_that_was_committed() {
     let again = ServerOptions { port: Some(port), ..options(folder.path()) };
     let server = PrivateServer::start(&again).await.unwrap();
     assert_eq!(server.port(), port);
-    let kept: Option<u32> = service_session(&server).await.query_first("SELECT COUNT(*) FROM queued_job_log").await.unwrap();
+    let kept: Option<u32> =
+        service_session(&server).await.query_first("SELECT COUNT(*) FROM queued_job_log").await.unwrap();
     assert_eq!(kept, Some(50));
     server.stop().await;
 }

@@ -16,6 +16,7 @@ pub fn judge_connecting(database: &DatabaseConfig, error: &StoreError) -> Findin
         StoreError::Connection(text) if text.contains("read-only") => {
             "name the primary too in [db] `host: …`, or wait until one is elected".to_owned()
         }
+        StoreError::Connection(text) if text.contains("authentication plugin") => mend_plugin(database),
         StoreError::Connection(text) if is_about_tls(text) => mend_tls(database),
         StoreError::Connection(_) if database.socket.is_some() => {
             "start the server, or mend [db] `socket: …`".to_owned()
@@ -69,6 +70,15 @@ fn grants(database: &DatabaseConfig, account: &str) -> String {
     let flavour = Flavour::MySql { major: 8, minor: 0 };
     let statements = service_grants(flavour).map(|grant| grant.statement(&database.name, account));
     format!("mend [db] `db: …`, or once its tables are there:\n{}", statements.join("\n"))
+}
+
+/// MySQL names any plugin for an account that it does not know, so as not to tell which ones there are.
+fn mend_plugin(database: &DatabaseConfig) -> String {
+    let account = quoted_account(&format!("{}@%", database.user));
+    format!(
+        "mend [db] `user: …`, for the server may not know it, or on the server:\n\
+         CREATE USER {account} IDENTIFIED BY '…';\nor, if it exists: ALTER USER {account} IDENTIFIED BY '…';"
+    )
 }
 
 fn is_about_tls(text: &str) -> bool {
@@ -126,6 +136,7 @@ mod tests {
         let refused = finding("", "Connection refused (os error 111)");
         assert!(refused.starts_with("fault: cannot connect to db.example.com:3306: "), "{refused}");
         assert!(refused.contains("`host: …` and `port: …`"), "{refused}");
+        assert!(finding("", "Unknown authentication plugin `sha256_password'").contains("CREATE USER 'queue'@'%'"));
         assert!(finding("socket: /x.sock\n", "No such file").contains("`socket: …`"));
         assert!(finding("ssl_mode: required\n", "no SSL flag from server").contains("`ssl_mode: disabled`"));
         assert!(finding("ssl_mode: verify_identity\n", "invalid peer certificate").contains("`ssl_ca: …`"));
