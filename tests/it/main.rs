@@ -4,5 +4,6 @@
 
 mod check;
 mod layering;
+mod packaging;
 mod sandbox;
 mod support;
