@@ -4,6 +4,7 @@
 
 mod check;
 mod layering;
+mod operations;
 mod packaging;
 mod sandbox;
 mod support;

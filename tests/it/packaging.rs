@@ -87,7 +87,9 @@ fn the_commands_of_the_containers_are_understood() {
     let commands: Vec<Vec<String>> = commands.collect();
     let names: Vec<&str> = commands.iter().map(|command| command[0].as_str()).collect();
     assert_eq!(names, ["migrate", "run", "demo-handler"]);
-    commands.iter().for_each(|command| assert_understood(command));
+    for command in &commands {
+        assert_understood(command);
+    }
     let tests = values(&compose, "test: ").into_iter().map(|test| array(&test));
     let checks: Vec<Vec<String>> = tests.filter(|test| test[1] == "strings-queue").collect();
     assert_eq!(checks.len(), 1);

@@ -1,7 +1,7 @@
 //! The scripts of `docs/grants`: enough for all the work, and nothing in them can be left out.
 
 use super::check;
-use crate::support::account::{Account, parts, script};
+use crate::support::account::{Account, PASSWORD, parts, script};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::receiver::{Answer, Receiver};
@@ -119,7 +119,7 @@ async fn each_grant_that_is_taken_away_is_named_with_its_mend() {
             assert_eq!(checked.code, Some(1), "without {privilege}: {checked}");
             checked.assert_finding(&lack(&account, &database, privilege, grant.scope), &statement);
             assert_eq!(checked.sql(), [statement.as_str()], "nothing else is said to be missing: {checked}");
-            assert!(!checked.to_string().contains(account.password()), "{checked}");
+            assert!(!checked.to_string().contains(PASSWORD), "{checked}");
             account.run(statement.trim_end_matches(';')).await;
         }
     }

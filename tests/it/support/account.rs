@@ -5,7 +5,8 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::path::PathBuf;
 
-const PASSWORD: &str = "aPasswordOfTheTests1";
+/// The password of every account of the tests.
+pub const PASSWORD: &str = "aPasswordOfTheTests1";
 
 /// An account of the server under test; dropped at the end of the test.
 pub struct Account {
@@ -68,10 +69,6 @@ impl Account {
     /// As SQL wants it.
     pub fn quoted(&self) -> String {
         format!("'{}'@'127.0.0.1'", self.name)
-    }
-
-    pub fn password(&self) -> &'static str {
-        PASSWORD
     }
 
     /// A `db.ini` that logs in as this account.
