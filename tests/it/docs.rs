@@ -14,7 +14,7 @@ const CONTRACT: &str = "INSERT INTO queued_job (http_method, url, body, timeout_
 VALUES ('post', 'http://something.example.com/somewhere', 'some post body', 120);
 ";
 /// Folders whose paths are written from the top.
-const TOPS: [&str; 7] = ["src/", "tests/", "benches/", "docs/", "scripts/", "docker/", ".ci/"];
+const TOPS: [&str; 7] = ["src/", "tests/", "benches/", "docs/", "scripts/", "packaging/", ".ci/"];
 const LINES_OF_A_DECISION: std::ops::RangeInclusive<usize> = 15..=40;
 
 fn root() -> &'static Path {

@@ -75,7 +75,7 @@ async fn retention_deletes_what_is_old_by_the_index() {
     let left: (u64, u64) =
         database.query_one("SELECT (SELECT COUNT(*) FROM queued_job), (SELECT COUNT(*) FROM queued_job_log)").await;
     assert_eq!(left, (2, 1));
-    let explain = format!("EXPLAIN {}", statement("DELETE FROM queued_job ", 0));
+    let explain = format!("EXPLAIN FORMAT=TRADITIONAL {}", statement("DELETE FROM queued_job ", 0));
     let plan: mysql_async::Row = database.query_one(&explain).await;
     assert_eq!(plan.get::<String, _>("key").as_deref(), Some("state_run_at"));
 }

@@ -51,7 +51,7 @@ fn mend_refusal(database: &DatabaseConfig, code: u16, message: &str) -> String {
         1130 => format!("let the account come from this host:\nCREATE USER {account} IDENTIFIED BY '…';"),
         1820 | 1862 => format!("the password has expired:\nALTER USER {account} IDENTIFIED BY '…';"),
         3118 | 4151 => format!("ALTER USER {account} ACCOUNT UNLOCK;"),
-        1040 => "SET GLOBAL max_connections = …; we need up to 10".to_owned(),
+        1040 => "SET GLOBAL max_connections = …;\nwe need about ten, and one for each other service".to_owned(),
         1203 | 1226 => format!("ALTER USER {account} WITH MAX_USER_CONNECTIONS 0;"),
         3159 => "write [db] `ssl_mode: required`".to_owned(),
         _ => "mend what the server says".to_owned(),
