@@ -261,6 +261,15 @@ mod tests {
     }
 
     #[test]
+    fn a_load_logged_as_a_statement_asks_for_a_sweep() {
+        let mut body = query_body("shop", "LOAD DATA INFILE 'x' INTO TABLE `queued_job`");
+        for _ in 0..13 {
+            body.insert(13, 9);
+        }
+        assert_eq!(hints_after(&[event(kind::EXECUTE_LOAD_QUERY, 400, &body)]).sweep, Some(SweepCause::Statement));
+    }
+
+    #[test]
     fn an_incident_is_a_gap() {
         assert_eq!(hints_after(&[event(kind::INCIDENT, 400, &[1, 0, 0])]).sweep, Some(SweepCause::Gap));
     }
