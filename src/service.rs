@@ -4,6 +4,10 @@
 //! listens, so nothing falls between). Stop: the dispatcher drains, the watcher goes with it. A task that ends
 //! when it should not stops the service.
 
+mod inspection;
+
+pub use inspection::examine;
+
 use crate::cdc::{LogStatus, Watcher};
 use crate::config::{Config, SweepConfig};
 use crate::dispatch::{self, Mode, RunError, Surroundings};
@@ -33,12 +37,19 @@ pub enum ServiceError {
 /// Runs until the stop has drained. An unreachable database is waited for.
 pub async fn run(config: &Config, stop: CancellationToken) -> Result<(), ServiceError> {
     let store = Store::new(&config.database);
-    if !wait_for_tables(&mut store.session(), &stop).await? {
-        return Ok(());
+    match wait_for_tables(&mut store.session(), &stop).await {
+        Ok(true) => {}
+        Ok(false) => return Ok(()),
+        Err(error) => {
+            inspection::tell_all(config, &store).await;
+            return Err(error);
+        }
     }
     let (wakeup, metrics) = (Arc::new(Wakeup::default()), Arc::new(Metrics::default()));
     let watcher = Watcher::new(&store, &config.binlog, Arc::clone(&wakeup), Arc::clone(&metrics));
-    let sweep_interval = pace(watcher.status(), &config.sweep);
+    let whole = watch::Sender::new(true);
+    let sweep_interval = pace(watcher.status(), whole.subscribe(), &config.sweep);
+    tokio::spawn(inspection::keep_watch(config.clone(), store.clone(), watcher.status(), whole));
     let watching_until = CancellationToken::new();
     let watching = tokio::spawn(watcher.run(watching_until.clone()));
     let around = Surroundings { store, wakeup, metrics, sweep_interval, stop };
@@ -80,13 +91,25 @@ async fn wait_for_tables(session: &mut Session, stop: &CancellationToken) -> Res
     }
 }
 
-/// How long it is from one sweep to the next: short while the log can't be followed.
-fn pace(mut status: watch::Receiver<LogStatus>, sweep: &SweepConfig) -> watch::Receiver<Duration> {
+/// How long it is from one sweep to the next: short while the log can't be followed, or does not show every row.
+fn pace(
+    mut status: watch::Receiver<LogStatus>,
+    mut whole: watch::Receiver<bool>,
+    sweep: &SweepConfig,
+) -> watch::Receiver<Duration> {
     let SweepConfig { interval, degraded_interval } = *sweep;
     let (sender, receiver) = watch::channel(degraded_interval);
     tokio::spawn(async move {
-        while status.changed().await.is_ok() {
-            let pace = if status.borrow_and_update().is_following() { interval } else { degraded_interval };
+        loop {
+            let changed = tokio::select! {
+                changed = status.changed() => changed,
+                changed = whole.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+            let is_healthy = status.borrow_and_update().is_following() && *whole.borrow_and_update();
+            let pace = if is_healthy { interval } else { degraded_interval };
             sender.send_if_modified(|now| std::mem::replace(now, pace) != pace);
         }
     });

@@ -43,6 +43,8 @@ pub enum SweepCause {
     Statement,
     /// A prepared XA transaction was committed.
     PreparedCommit,
+    /// Another dispatcher ended, and may have left jobs behind.
+    PeerGone,
 }
 
 impl Hints {

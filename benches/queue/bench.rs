@@ -8,7 +8,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use strings_queue::sandbox::{PrivateServer, ServerOptions};
+use strings_queue::sandbox::{PrivateServer, SERVICE_USER, ServerOptions};
 use tempfile::TempDir;
 
 /// The command line.
@@ -102,8 +102,9 @@ impl Bench {
         let ini = self.folder.path().join("db.ini");
         let port = self.server.port();
         let text = format!(
-            "[db]\nhost: 127.0.0.1\nport: {port}\nuser: root\npasswd:\ndb: strings_queue\n\
+            "[db]\nhost: 127.0.0.1\nport: {port}\nuser: {SERVICE_USER}\npasswd: {}\ndb: strings_queue\n\
              [sweep]\ninterval_secs: 3600\n{}\n",
+            self.server.password().reveal(),
             self.settings
         );
         std::fs::write(&ini, text).unwrap();

@@ -4,6 +4,7 @@ use crate::logging::LogFormat;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 const ABOUT: &str = "Makes the HTTP calls that applications INSERT into the table queued_job of MySQL or MariaDB";
@@ -59,6 +60,9 @@ pub enum Command {
     Migrate(MigrateArguments),
     /// Try it out: a private database server, a demo handler and the service, all in one
     Sandbox(SandboxArguments),
+    /// Run the demo handler alone, as docker-compose.yml does: 200 to everything, 503 on /busy, 500 on /fail
+    #[command(hide = true)]
+    DemoHandler(DemoHandlerArguments),
     /// Print completions for a shell, to be put where it looks for them
     Completions(CompletionsArguments),
     /// Print the manual page, of the program or of one of its commands
@@ -110,6 +114,14 @@ pub struct SandboxArguments {
     /// Enqueue no job
     #[arg(long)]
     pub no_demo_job: bool,
+}
+
+/// `demo-handler`.
+#[derive(Debug, Args)]
+pub struct DemoHandlerArguments {
+    /// The address to listen on
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
 }
 
 /// `completions`.

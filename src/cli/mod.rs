@@ -3,6 +3,7 @@
 pub mod arguments;
 mod check;
 mod completions;
+mod demo_handler;
 mod man;
 mod migrate;
 mod once;
@@ -29,6 +30,7 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Check(arguments) => check::execute(arguments),
         Command::Migrate(arguments) => migrate::execute(arguments),
         Command::Sandbox(arguments) => sandbox::execute(arguments),
+        Command::DemoHandler(arguments) => demo_handler::execute(arguments),
         Command::Completions(arguments) => completions::execute(arguments),
         Command::Man(arguments) => man::execute(arguments),
     }

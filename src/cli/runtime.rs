@@ -13,7 +13,7 @@ pub(super) fn run_until_signal<F>(work: impl FnOnce(CancellationToken) -> F) -> 
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the asynchronous runtime cannot be started")?;

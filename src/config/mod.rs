@@ -6,6 +6,7 @@ mod host;
 mod ini;
 mod load;
 mod names;
+mod networks;
 mod passwords;
 mod reader;
 pub mod secret;
@@ -17,6 +18,7 @@ mod tests;
 mod tls;
 
 pub use error::{ConfigError, Problem};
+pub use networks::NetworkSet;
 pub use secret::Secret;
 
 use crate::job::RetryPolicy;
@@ -100,7 +102,7 @@ pub struct ApiConfig {
 /// `[http]`.
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
-    /// `connect_timeout_secs`: how long making a connection may take, apart from the job's own timeout.
+    /// `connect_timeout_secs`: how long making a connection may take, within the job's own timeout.
     pub connect_timeout: Duration,
     /// `max_redirects`.
     pub max_redirects: usize,
@@ -112,6 +114,8 @@ pub struct HttpConfig {
     pub success_statuses: StatusSet,
     /// `retry_statuses`: these answers mean "not now".
     pub retry_statuses: StatusSet,
+    /// `deny_networks`: addresses that are never called.
+    pub deny_networks: NetworkSet,
 }
 
 /// A set of HTTP status codes, as ranges.

@@ -3,7 +3,7 @@
 use super::reader::{Reader, shown};
 use super::settings::{self as known, Setting};
 use super::{ApiConfig, BinlogConfig, DatabaseConfig, DispatchConfig, HostPort, HttpConfig, SweepConfig};
-use super::{host, passwords, statuses, tls};
+use super::{host, networks, passwords, statuses, tls};
 use crate::job::RetryPolicy;
 
 pub(super) fn database(reader: &mut Reader<'_>) -> DatabaseConfig {
@@ -62,6 +62,7 @@ pub(super) fn http(reader: &mut Reader<'_>) -> HttpConfig {
         max_timeout_secs: reader.whole(&known::HTTP_MAX_TIMEOUT).unwrap_or_default(),
         success_statuses,
         retry_statuses,
+        deny_networks: networks::denied(reader),
     }
 }
 

@@ -138,6 +138,12 @@ pub(super) static HTTP_MAX_RESPONSE_BYTES: Setting =
 pub(super) static HTTP_MAX_TIMEOUT: Setting =
     setting("http", "max_timeout_secs", Default("86400"), "a job that asks for a longer timeout fails as unusable")
         .within(1.0, 604_800.0);
+pub(super) static HTTP_DENY_NETWORKS: Setting = setting(
+    "http",
+    "deny_networks",
+    Default("169.254.0.0/16, fe80::/10, fd00:ec2::254/128"),
+    "calls to addresses in these fail for good; as it stands, link-local ones, where clouds keep their secrets",
+);
 pub(super) static HTTP_SUCCESS_STATUSES: Setting =
     setting("http", "success_statuses", Default("200-299"), "the answers that mean done; the ancestor's: 200");
 pub(super) static HTTP_RETRY_STATUSES: Setting = setting(
@@ -215,7 +221,7 @@ pub(super) static BINLOG_HEARTBEAT: Setting = setting(
 .within(1.0, 4.0);
 
 /// Every setting, by section, in the order of `db.example.ini`.
-pub(super) static ALL: [&Setting; 31] = [
+pub(super) static ALL: [&Setting; 32] = [
     &DB_HOST,
     &DB_PORT,
     &DB_SOCKET,
@@ -233,6 +239,7 @@ pub(super) static ALL: [&Setting; 31] = [
     &HTTP_MAX_REDIRECTS,
     &HTTP_MAX_RESPONSE_BYTES,
     &HTTP_MAX_TIMEOUT,
+    &HTTP_DENY_NETWORKS,
     &HTTP_SUCCESS_STATUSES,
     &HTTP_RETRY_STATUSES,
     &DISPATCH_MAX_IN_FLIGHT,

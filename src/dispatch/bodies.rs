@@ -8,6 +8,17 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 /// How much of large bodies is in memory at once, in KiB: 256 MiB. A body larger than that is loaded alone.
 const BUDGET_KIB: u32 = 256 * 1024;
 
+/// A body that can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The row is not ours any more: whoever has it makes the call.
+    #[error("the job was taken back")]
+    NotOurs,
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Loads bodies that did not come with the claim.
 #[derive(Debug)]
 pub struct Bodies {
@@ -32,14 +43,15 @@ impl Bodies {
     }
 
     /// The job's body. Waits for its part of the budget, and for the database, as long as it takes.
-    pub async fn load(&self, job: &mut ClaimedJob) -> Result<LoadedBody, StoreError> {
+    pub async fn load(&self, job: &mut ClaimedJob) -> Result<LoadedBody, BodyError> {
         match std::mem::replace(&mut job.body, Body::Absent) {
             Body::Absent => Ok(LoadedBody { bytes: None, _budget: None }),
             Body::Here(bytes) => Ok(LoadedBody { bytes: Some(bytes), _budget: None }),
             Body::InTable(length) => {
                 let kib = u32::try_from(length / 1024).unwrap_or(u32::MAX).clamp(1, BUDGET_KIB);
                 let part = Arc::clone(&self.budget).acquire_many_owned(kib).await.ok();
-                Ok(LoadedBody { bytes: self.load_large(job).await?, _budget: part })
+                let bytes = self.load_large(job).await?.ok_or(BodyError::NotOurs)?;
+                Ok(LoadedBody { bytes: Some(bytes), _budget: part })
             }
         }
     }

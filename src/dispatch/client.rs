@@ -1,11 +1,12 @@
 //! Client: the HTTP client that all calls share, and what goes into a request.
 
+use super::network::{Denied, GuardedResolver, check_literal, redirects};
 use super::request::CallSpec;
-use crate::config::{ApiConfig, Config, HttpConfig};
+use crate::config::{ApiConfig, Config, HttpConfig, NetworkSet};
 use crate::job::{Attempt, JobId};
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::redirect::Policy;
 use reqwest::{Client, Request, Url};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The ancestor's name for the job's number.
@@ -26,6 +27,7 @@ pub struct ClientError(String);
 pub struct CallClient {
     client: Client,
     api: ApiConfig,
+    denied: Arc<NetworkSet>,
 }
 
 impl CallClient {
@@ -33,18 +35,27 @@ impl CallClient {
     pub fn new(config: &Config) -> Result<CallClient, ClientError> {
         install_tls_provider();
         let HttpConfig { connect_timeout, max_redirects, .. } = config.http;
+        let denied = Arc::new(config.http.deny_networks.clone());
         let client = Client::builder()
             .user_agent(concat!("strings-queue/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(connect_timeout)
             .pool_idle_timeout(KEEP_ALIVE)
             .pool_max_idle_per_host(config.dispatch.max_in_flight_per_host)
             .tcp_nodelay(true)
-            .redirect(Policy::limited(max_redirects))
+            // It would tell the next host the URL of the one before, secrets and all.
+            .referer(false)
+            .dns_resolver(Arc::new(GuardedResolver(Arc::clone(&denied))))
+            .redirect(redirects(max_redirects, Arc::clone(&denied)))
             // The environment of a service is no place for the route of its calls.
             .no_proxy()
             .build()
             .map_err(|error| ClientError(error.to_string()))?;
-        Ok(CallClient { client, api: config.api.clone() })
+        Ok(CallClient { client, api: config.api.clone(), denied })
+    }
+
+    /// Whether the URL's own address may be called; a name is checked when it is resolved.
+    pub fn check(&self, url: &Url) -> Result<(), Denied> {
+        check_literal(url, &self.denied)
     }
 
     /// The request of one try of a job.

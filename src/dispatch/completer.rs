@@ -2,8 +2,7 @@
 //! for nobody.
 
 use super::executor::{Ended, Record};
-use super::slots::HostKey;
-use crate::job::{JobId, Outcome, RetryPolicy, conclude, messages};
+use crate::job::{JobId, ResultCode, RetryPolicy, conclude, messages};
 use crate::metrics::{Counter, Metrics};
 use crate::reconnect::ReconnectPauses;
 use crate::store::{ClaimToken, Finished, HistoryLine, Session, StoreError, finish, release};
@@ -16,13 +15,11 @@ use tokio_util::sync::CancellationToken;
 /// `max_allowed_packet` (16 MiB by default on MariaDB), escaped or not.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// A job that has been recorded: its slot is free again.
+/// A job whose result has been written.
 #[derive(Debug)]
 pub struct Done {
     /// The job.
     pub id: JobId,
-    /// The host whose slot it held.
-    pub host: HostKey,
     /// When it is to be looked at again; none when it is not ours any more to retry.
     pub retry_in: Option<Duration>,
 }
@@ -44,6 +41,8 @@ pub struct Completer {
     pub metrics: Arc<Metrics>,
     /// Ends the waiting for an unreachable database, when the service must stop.
     pub give_up: CancellationToken,
+    /// Whether results were left unwritten; false at first.
+    pub abandoned: bool,
 }
 
 /// A batch that is about to be written.
@@ -58,8 +57,9 @@ struct Batch {
 }
 
 impl Completer {
-    /// Runs until all senders of records are gone and the last batch is written.
-    pub async fn run(mut self) {
+    /// Runs until all senders of records are gone and the last batch is written. False when a stop came before
+    /// all could be written.
+    pub async fn run(mut self) -> bool {
         let mut gathered = Vec::with_capacity(self.batch_size);
         while self.records.recv_many(&mut gathered, self.batch_size).await > 0 {
             let mut batch = Batch::default();
@@ -71,6 +71,7 @@ impl Completer {
             }
             self.write(batch).await;
         }
+        !self.abandoned
     }
 
     fn gather(&self, batch: &mut Batch, record: Record) {
@@ -84,22 +85,24 @@ impl Completer {
         batch.bytes +=
             ended.outcome.response().len() + ended.lines.iter().map(|line| line.message.len()).sum::<usize>();
         let Some(conclusion) = conclude(&ended.outcome, ended.budget, &self.policy, rand::random()) else {
-            return batch.give_back(ended);
+            return batch.give_back(&ended);
         };
-        self.count(&ended.outcome);
         batch.lines.extend(ended.lines);
-        batch.done.push(Done { id: ended.id, host: ended.host, retry_in: conclusion.retry_in });
+        batch.done.push(Done { id: ended.id, retry_in: conclusion.retry_in });
         let response = ended.outcome.into_response();
         batch.finished.push(Finished { id: ended.id, token: ended.token, conclusion, response });
     }
 
-    fn count(&self, outcome: &Outcome) {
-        self.metrics.increment(match outcome {
-            Outcome::Succeeded { .. } => Counter::JobsSucceeded,
-            Outcome::FailedTemporarily(_) => Counter::JobsFailedTemporarily,
-            Outcome::FailedPermanently { .. } => Counter::JobsFailedPermanently,
-            Outcome::Interrupted => Counter::JobsReleased,
-        });
+    /// Counts what has been written.
+    fn count(&self, finished: &[Finished], refused: &[JobId]) {
+        self.metrics.add(Counter::FinishesRefused, refused.len() as u64);
+        for one in finished.iter().filter(|one| !refused.contains(&one.id)) {
+            self.metrics.increment(match one.conclusion.result_code {
+                ResultCode::Success => Counter::JobsSucceeded,
+                ResultCode::TemporaryFailure => Counter::JobsFailedTemporarily,
+                ResultCode::PermanentFailure => Counter::JobsFailedPermanently,
+            });
+        }
     }
 
     async fn write(&mut self, mut batch: Batch) {
@@ -156,9 +159,16 @@ impl Completer {
     async fn try_results(&mut self, finished: &mut [Finished], lines: &[HistoryLine]) -> Result<(), StoreError> {
         let mut pauses = ReconnectPauses::default();
         loop {
-            match finish(&mut self.session, finished, lines).await {
+            let written = tokio::select! {
+                written = finish(&mut self.session, finished, lines) => written,
+                () = self.give_up.cancelled() => {
+                    self.abandon();
+                    return Ok(());
+                }
+            };
+            match written {
                 Ok(report) => {
-                    self.metrics.add(Counter::FinishesRefused, report.refused.len() as u64);
+                    self.count(finished, &report.refused);
                     for job in report.refused {
                         tracing::warn!(job = job.0, "{}", messages::refused(job));
                     }
@@ -177,7 +187,12 @@ impl Completer {
 
     async fn write_releases(&mut self, batch: &Batch) {
         let mut pauses = ReconnectPauses::default();
-        while let Err(error) = release(&mut self.session, &batch.released, &batch.release_lines).await {
+        loop {
+            let released = tokio::select! {
+                released = release(&mut self.session, &batch.released, &batch.release_lines) => released,
+                () = self.give_up.cancelled() => return self.abandon(),
+            };
+            let Err(error) = released else { return };
             tracing::warn!(%error, jobs = batch.released.len(), "jobs not given back yet; trying again");
             if self.pause(&mut pauses).await {
                 return;
@@ -186,22 +201,28 @@ impl Completer {
     }
 
     /// Waits a little. True when the service must stop and the rest is left to a rescue.
-    async fn pause(&self, pauses: &mut ReconnectPauses) -> bool {
+    async fn pause(&mut self, pauses: &mut ReconnectPauses) -> bool {
         tokio::select! {
             () = self.give_up.cancelled() => {
-                tracing::error!("the database is away and the service must stop; unwritten jobs will be called again");
+                self.abandon();
                 true
             }
             () = tokio::time::sleep(pauses.next_pause()) => false,
         }
     }
+
+    fn abandon(&mut self) {
+        if !std::mem::replace(&mut self.abandoned, true) {
+            tracing::error!("the database is away and the service must stop; unwritten jobs will be called again");
+        }
+    }
 }
 
 impl Batch {
-    fn give_back(&mut self, ended: Ended) {
+    fn give_back(&mut self, ended: &Ended) {
         let message = messages::finished(ended.id, &ended.outcome);
         self.release_lines.push(HistoryLine { job: ended.id, message, at_micros: None });
         self.released.push((ended.id, ended.token));
-        self.done.push(Done { id: ended.id, host: ended.host, retry_in: None });
+        self.done.push(Done { id: ended.id, retry_in: None });
     }
 }

@@ -1,8 +1,9 @@
 //! Executor: makes the call of one claimed job, as named steps.
 
-use super::bodies::Bodies;
+use super::bodies::{Bodies, LoadedBody};
 use super::client::CallClient;
-use super::request::{CallSpec, check_row, host_key};
+use super::network::is_denied;
+use super::request::{CallSpec, check_row};
 use super::response::{Answer, judge};
 use super::slots::HostKey;
 use crate::config::HttpConfig;
@@ -34,8 +35,6 @@ pub struct Ended {
     pub id: JobId,
     /// The proof that it is ours.
     pub token: ClaimToken,
-    /// The host whose slot it holds.
-    pub host: HostKey,
     /// What the retry policy needs to know.
     pub budget: RetryBudget,
     /// What the call came to.
@@ -53,6 +52,8 @@ pub struct Executor {
     pub bodies: Bodies,
     /// How answers are read and judged.
     pub http: HttpConfig,
+    /// How much longer than its timeout a job stays ours.
+    pub claim_grace: Duration,
     /// Where results go.
     pub records: mpsc::Sender<Record>,
     /// Ends all calls in flight, when a stop has waited long enough.
@@ -61,14 +62,12 @@ pub struct Executor {
 
 impl Executor {
     /// Makes the job's call and hands the result on to be recorded.
-    pub async fn execute(&self, job: ClaimedJob) {
+    pub async fn execute(&self, job: ClaimedJob, host: &HostKey) {
         let begun = Instant::now();
-        let calling = calling_line(&job);
         let mut ended = ended_of(&job);
-        let (attempt, host) = (job.attempt, ended.host.clone());
-        ended.lines.push(calling);
+        let attempt = job.attempt;
         let (outcome, status) = self.call_until_interrupted(job, &mut ended.lines).await;
-        log_outcome((ended.id, attempt), &host, status, (begun.elapsed(), &outcome));
+        log_outcome((ended.id, attempt), host, status, (begun.elapsed(), &outcome));
         if !matches!(outcome, Outcome::Interrupted) {
             ended.lines.push(line(ended.id, messages::finished(ended.id, &outcome)));
         }
@@ -83,10 +82,16 @@ impl Executor {
     }
 
     async fn call_until_interrupted(&self, job: ClaimedJob, lines: &mut Vec<HistoryLine>) -> (Outcome, Option<u16>) {
-        let mut call = std::pin::pin!(self.call(job));
+        let calling = calling_line(&job);
+        let (request, spec, clock_micros) = match self.prepare(job).await {
+            Ok(prepared) => prepared,
+            Err(outcome) => return (outcome, None),
+        };
+        lines.push(calling);
+        let mut exchange = std::pin::pin!(self.exchange(request, &spec, clock_micros));
         tokio::select! {
             biased;
-            result = &mut call => return result,
+            result = &mut exchange => return result,
             () = self.interrupt.cancelled() => return (Outcome::Interrupted, None),
             () = tokio::time::sleep(SHOW_CALL_AFTER) => {}
         }
@@ -95,25 +100,36 @@ impl Executor {
         }
         tokio::select! {
             biased;
-            result = call => result,
+            result = exchange => result,
             () = self.interrupt.cancelled() => (Outcome::Interrupted, None),
         }
     }
 
-    async fn call(&self, mut job: ClaimedJob) -> (Outcome, Option<u16>) {
-        let spec = match check_row(&job.method, &job.url, job.timeout_secs, self.http.max_timeout_secs) {
-            Ok(spec) => spec,
-            Err(unusable) => return (permanent(unusable.to_string()), None),
-        };
-        let mut body = match self.bodies.load(&mut job).await {
-            Ok(body) => body,
-            Err(error) => return (temporary(format!("the body could not be loaded: {error}")), None),
-        };
-        let request = match self.client.request((job.id, job.attempt), &spec, body.bytes.take()) {
-            Ok(request) => request,
-            Err(error) => return (permanent(format!("unusable request: {}", cause(error))), None),
-        };
-        self.exchange(request, &spec, job.claimed_at_micros).await
+    /// From the row to the request; or to what is wrong with it.
+    async fn prepare(&self, mut job: ClaimedJob) -> Result<(Request, CallSpec, u64), Outcome> {
+        let spec = check_row(&job.method, &job.url, job.timeout_secs, self.http.max_timeout_secs)
+            .map_err(|unusable| permanent(unusable.to_string()))?;
+        self.client.check(&spec.url).map_err(|denied| permanent(denied.to_string()))?;
+        let mut body = self.load_body(&mut job).await?;
+        let request = self
+            .client
+            .request((job.id, job.attempt), &spec, body.bytes.take())
+            .map_err(|error| permanent(format!("unusable request: {}", cause(error))))?;
+        Ok((request, spec, job.claimed_at_micros))
+    }
+
+    /// The claim lasts for the job's timeout and its grace. A body that is not there after half of that grace
+    /// gives the job back, so that its call never outlives the claim.
+    async fn load_body(&self, job: &mut ClaimedJob) -> Result<LoadedBody, Outcome> {
+        let loading = tokio::time::timeout(self.claim_grace / 2, self.bodies.load(job));
+        tokio::select! {
+            loaded = loading => match loaded {
+                Ok(Ok(body)) => Ok(body),
+                Ok(Err(error)) => Err(temporary(format!("the body could not be loaded: {error}"))),
+                Err(_) => Err(Outcome::Interrupted),
+            },
+            () = self.interrupt.cancelled() => Err(Outcome::Interrupted),
+        }
     }
 
     /// Sends the request and reads the answer, all within the job's timeout.
@@ -152,7 +168,6 @@ fn ended_of(job: &ClaimedJob) -> Ended {
     Ended {
         id: job.id,
         token: job.token,
-        host: host_key(&job.url),
         budget: RetryBudget {
             attempt: job.attempt,
             remaining_retries: job.remaining_retries,
@@ -175,6 +190,9 @@ fn line(job: JobId, message: String) -> HistoryLine {
 /// What a failed exchange comes to: only a redirect that leads nowhere, and a request that can't be built, are
 /// for ever; all else is a broken connection.
 fn failure(error: reqwest::Error) -> Outcome {
+    if is_denied(&error) {
+        return permanent(cause(error));
+    }
     if error.is_redirect() {
         return permanent(format!("redirect not followed: {}", cause(error)));
     }

@@ -6,7 +6,7 @@ use super::slots::HostKey;
 use super::sweeper::SweepReport;
 use crate::job::JobId;
 use crate::reconnect::ReconnectPauses;
-use crate::store::{Claim, ClaimTerms, ClaimToken, Session, StoreError, claim, read_urls};
+use crate::store::{Claim, ClaimTerms, ClaimToken, Session, StoreError, await_owner_end, claim, read_urls};
 use tokio_util::sync::CancellationToken;
 
 /// What came back.
@@ -27,6 +27,13 @@ pub enum Report {
         lane: Session,
         /// The jobs, each with its host.
         hosts: Vec<(JobId, Option<HostKey>)>,
+    },
+    /// Another dispatcher was watched.
+    Peer {
+        /// Its name.
+        name: String,
+        /// Whether it has ended.
+        gone: bool,
     },
     /// A sweep or a refill is over.
     Swept(Box<SweepReport>),
@@ -82,6 +89,18 @@ pub async fn hosts_lane(mut lane: Session, jobs: Vec<JobId>, stop: CancellationT
         found.iter().map(|(job, url)| (*job, host_key(url))).collect();
     let hosts = jobs.into_iter().map(|job| (job, known.get(&job).cloned())).collect();
     Report::Hosts { lane, hosts }
+}
+
+/// Watches another dispatcher until it ends.
+pub async fn peer_lane(mut lane: Session, name: String, stop: CancellationToken) -> Report {
+    let gone = tokio::select! {
+        () = stop.cancelled() => false,
+        ended = await_owner_end(&mut lane, &name) => ended.unwrap_or_else(|error| {
+            tracing::debug!(%error, peer = name, "another dispatcher cannot be watched now");
+            false
+        }),
+    };
+    Report::Peer { name, gone }
 }
 
 fn report_failure(error: &StoreError, jobs: usize) {

@@ -11,6 +11,7 @@ mod completer;
 mod dispatcher;
 mod executor;
 mod lanes;
+mod network;
 mod request;
 mod response;
 mod slots;
@@ -70,11 +71,13 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
         done,
         metrics: Arc::clone(&around.metrics),
         give_up: give_up.clone(),
+        abandoned: false,
     };
     let executor = Executor {
         client: CallClient::new(config)?,
         bodies: Bodies::new(around.store.session()),
         http: config.http.clone(),
+        claim_grace: config.dispatch.claim_grace,
         records,
         interrupt: CancellationToken::new(),
     };
@@ -82,8 +85,7 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
     let dispatcher = dispatcher(config, mode, around, (executor, done_in, give_up));
     dispatcher.run().await?;
     // The dispatcher is gone, and with it the last sender of records.
-    completing.await.map_err(DispatchError::Task)?;
-    Ok(())
+    if completing.await.map_err(DispatchError::Task)? { Ok(()) } else { Err(RunError::Unwritten) }
 }
 
 fn dispatcher(
@@ -108,6 +110,7 @@ fn dispatcher(
         terms,
         claim_lanes: std::iter::repeat_with(|| store.session()).take(CLAIM_LANES).collect(),
         slots: Slots::new(config.dispatch.max_in_flight, config.dispatch.max_in_flight_per_host),
+        store: store.clone(),
         batch_size: config.dispatch.batch_size,
         drain: config.dispatch.drain,
         done,
@@ -125,6 +128,9 @@ pub enum RunError {
     /// The HTTP client.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The database was away at a stop.
+    #[error("the service had to stop while the database was away; the jobs in flight will be called again")]
+    Unwritten,
     /// A task.
     #[error(transparent)]
     Dispatch(#[from] DispatchError),

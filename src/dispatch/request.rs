@@ -81,7 +81,7 @@ fn parse_url(text: &str) -> Result<Url, Unusable> {
 /// The host that a URL's call counts for: name and port. All unusable URLs count for one host.
 #[must_use]
 pub fn host_key(url: &str) -> HostKey {
-    let parsed = Url::parse(url.trim()).ok();
+    let parsed = Url::parse(url.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let key = parsed.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
     HostKey(key.map_or_else(|| "(none)".into(), |(host, port)| format!("{host}:{port}").into()))
 }
@@ -127,6 +127,6 @@ mod tests {
         assert_eq!(host_key("http://WEB/a"), host_key("http://web:80/b?c"));
         assert_ne!(host_key("http://web/"), host_key("https://web/"));
         assert_eq!(host_key("http://[::1]:80/").to_string(), "[::1]:80");
-        assert_eq!(host_key("nonsense"), host_key("ftp nonsense"));
+        assert_eq!(host_key("nonsense"), host_key("ftp://web/"));
     }
 }

@@ -74,7 +74,7 @@ fn header<'headers>(headers: &'headers HeaderMap, name: &str) -> Option<&'header
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::StatusSet;
+    use crate::config::{NetworkSet, StatusSet};
     use reqwest::header::{HeaderName, HeaderValue};
 
     fn http() -> HttpConfig {
@@ -85,6 +85,7 @@ mod tests {
             max_timeout_secs: 86_400,
             success_statuses: StatusSet(vec![200..=299]),
             retry_statuses: StatusSet(vec![408..=408, 429..=429, 502..=504]),
+            deny_networks: NetworkSet::default(),
         }
     }
 

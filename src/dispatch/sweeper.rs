@@ -2,7 +2,7 @@
 
 use crate::job::{JobId, JobState};
 use crate::metrics::{Counter, Metrics};
-use crate::store::{DueJob, Owner, PageEnd, Session, StoreError, read_backlog, rescue};
+use crate::store::{DueJob, Owner, PageEnd, Session, StoreError, read_backlog, read_owners, rescue};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub struct SweepFound {
     pub jobs: Vec<DueJob>,
     /// Jobs taken back from the dead; due now, and among the jobs of a later page.
     pub rescued: Vec<JobId>,
+    /// The other dispatchers that have jobs now.
+    pub peers: Vec<String>,
     /// Whether there are more pages.
     pub more: bool,
 }
@@ -70,8 +72,11 @@ impl Sweeper {
     }
 
     async fn try_sweep(&mut self) -> Result<SweepFound, StoreError> {
-        if self.owner.hold().await? {
-            tracing::debug!(dispatcher = self.owner.name(), "the dispatcher's lock is held");
+        match self.owner.hold().await {
+            Ok(true) => tracing::debug!(dispatcher = self.owner.name(), "the dispatcher's lock is held"),
+            Ok(false) => {}
+            // Jobs are still ours until their claims expire; the rest of the sweep is as needed as ever.
+            Err(error) => tracing::warn!(%error, "the dispatcher's lock could not be taken"),
         }
         let mut rescued = Vec::new();
         loop {
@@ -85,7 +90,9 @@ impl Sweeper {
         if !rescued.is_empty() {
             tracing::warn!(jobs = rescued.len(), "jobs taken back from dispatchers that are gone");
         }
-        Ok(SweepFound { rescued, ..self.next_page().await? })
+        let mut peers = read_owners(&mut self.session).await?;
+        peers.retain(|name| name != self.owner.name());
+        Ok(SweepFound { rescued, peers, ..self.next_page().await? })
     }
 
     async fn next_page(&mut self) -> Result<SweepFound, StoreError> {
@@ -99,6 +106,6 @@ impl Sweeper {
         }
         // Oldest first over both states.
         jobs.sort_unstable_by_key(|job| (job.due_in_micros, job.id));
-        Ok(SweepFound { jobs, rescued: Vec::new(), more: self.ends.iter().any(Option::is_some) })
+        Ok(SweepFound { jobs, more: self.ends.iter().any(Option::is_some), ..SweepFound::default() })
     }
 }

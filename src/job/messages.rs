@@ -30,7 +30,7 @@ pub fn finished(job: JobId, outcome: &Outcome) -> String {
         Outcome::FailedPermanently { response } => {
             format!("[JOBID {job}] Job failed permanently: {}", first_lines(response))
         }
-        Outcome::Interrupted => format!("[JOBID {job}] Job given back: the service is stopping"),
+        Outcome::Interrupted => format!("[JOBID {job}] Job given back uncalled or unanswered"),
     }
 }
 
@@ -40,10 +40,10 @@ pub fn rescued(job: JobId, dispatcher: &str) -> String {
     format!("[JOBID {job}] Job taken back: dispatcher {dispatcher} ended without a result")
 }
 
-/// `[JOBID 7] Result refused: …`, when a call ended after its job was rescued.
+/// `[JOBID 7] Result refused: …`, when a call ended after its job was rescued or cancelled.
 #[must_use]
 pub fn refused(job: JobId) -> String {
-    format!("[JOBID {job}] Result refused: the job was taken back before its call ended")
+    format!("[JOBID {job}] Result refused: the job was taken back or cancelled before its call ended")
 }
 
 /// A message as one line of a log: line breaks and other control characters escaped.

@@ -5,6 +5,8 @@ use super::directory::{Directory, write_private};
 use super::owner::Owner;
 use super::program::Flavour;
 use crate::config::Secret;
+use crate::store;
+use crate::store::grants::{follow_grant, migrate_grants};
 use rand::Rng;
 use rand::distr::Alphanumeric;
 
@@ -14,11 +16,6 @@ pub const DATABASE: &str = "strings_queue";
 pub const SERVICE_USER: &str = "strings_queue";
 
 const PASSWORD_LENGTH: usize = 32;
-
-/// What the service may do with the whole server: follow its log.
-const SERVER_GRANTS: &str = "REPLICATION SLAVE, REPLICATION CLIENT";
-/// What the service may do in its database: its work, and migrations.
-const DATABASE_GRANTS: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX";
 
 /// The service's password: made at the first start, kept in a file for the later ones.
 pub(super) fn service_password(directory: &Directory) -> Result<Secret, SandboxError> {
@@ -46,8 +43,7 @@ pub(super) fn statements(flavour: Flavour, password: &Secret, open_root: bool) -
     for host in ["localhost", "127.0.0.1"] {
         let account = format!("'{SERVICE_USER}'@'{host}'");
         lines.extend(account_with_password(&account, password.reveal()));
-        lines.push(format!("GRANT {SERVER_GRANTS} ON *.* TO {account}"));
-        lines.push(format!("GRANT {DATABASE_GRANTS} ON {DATABASE}.* TO {account}"));
+        lines.extend(grants(flavour, &account));
     }
     let root = "'root'@'127.0.0.1'";
     if open_root {
@@ -57,6 +53,18 @@ pub(super) fn statements(flavour: Flavour, password: &Secret, open_root: bool) -
         lines.push(format!("DROP USER IF EXISTS {root}"));
     }
     lines.join(";\n") + ";\n"
+}
+
+/// To follow the log, and to migrate, which takes in all that the service does with its tables.
+fn grants(flavour: Flavour, account: &str) -> Vec<String> {
+    // The version makes no difference to the names of privileges.
+    let server = match flavour {
+        Flavour::MySql => store::Flavour::MySql { major: 8, minor: 0 },
+        Flavour::MariaDb => store::Flavour::MariaDb { major: 10, minor: 6 },
+    };
+    let all = [follow_grant(server)].into_iter().chain(migrate_grants());
+    let statements = all.map(|grant| grant.statement(DATABASE, account));
+    statements.map(|statement| statement.trim_end_matches(';').to_owned()).collect()
 }
 
 /// The second statement mends an account whose password file was lost.
@@ -79,6 +87,18 @@ mod tests {
         let closed = statements(Flavour::MariaDb, &password, false);
         assert!(closed.contains("DROP USER IF EXISTS 'root'@'127.0.0.1';\n"), "{closed}");
         assert!(!closed.contains("GRANT ALL"), "{closed}");
+    }
+
+    #[test]
+    fn the_service_may_do_what_it_needs_and_no_more() {
+        let statements = statements(Flavour::MariaDb, &Secret::new("x"), false);
+        assert!(
+            statements.contains("GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO 'strings_queue'@'127.0.0.1';\n")
+        );
+        assert!(statements.contains(
+            "GRANT SELECT, INSERT, UPDATE, CREATE, ALTER ON strings_queue.queued_job TO 'strings_queue'@'localhost';\n"
+        ));
+        assert!(!statements.contains("strings_queue.*"), "{statements}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 /// How much of a body it reads, in bytes.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
-/// A handler on a port of 127.0.0.1: 200 to everything, but 503 on `/busy` and 500 on `/fail`.
+/// A handler: 200 to everything, but 503 on `/busy` and 500 on `/fail`.
 #[derive(Debug)]
 pub struct DemoHandler {
     address: SocketAddr,
@@ -23,9 +23,14 @@ pub struct DemoHandler {
 }
 
 impl DemoHandler {
-    /// Listens on the port, or on a free one.
+    /// Listens on the port of 127.0.0.1, or on a free one.
     pub async fn start(port: Option<u16>) -> io::Result<DemoHandler> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(0))).await?;
+        DemoHandler::start_at((Ipv4Addr::LOCALHOST, port.unwrap_or(0)).into()).await
+    }
+
+    /// Listens on any address.
+    pub async fn start_at(address: SocketAddr) -> io::Result<DemoHandler> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         // Without it, an answer may wait for the caller's delayed acknowledgement: 40 ms.

@@ -5,7 +5,7 @@ use super::row::ClaimedJob;
 use super::session::{Session, within_deadline};
 use mysql_async::prelude::Queryable;
 
-/// The stored bytes; none when the row is no longer ours, or has no body any more.
+/// The stored bytes; none when the row is no longer ours.
 ///
 /// A consistent read through the primary key; takes no lock.
 pub async fn load_body(session: &mut Session, job: &ClaimedJob) -> Result<Option<Vec<u8>>, StoreError> {
@@ -14,7 +14,7 @@ pub async fn load_body(session: &mut Session, job: &ClaimedJob) -> Result<Option
         let sql = "SELECT CAST(body AS BINARY) FROM queued_job WHERE id = ? AND claim_token = ?";
         let body: Option<Option<Vec<u8>>> = lease.conn().exec_first(sql, (job.id.0, job.token.0)).await?;
         lease.keep();
-        Ok(body.flatten())
+        Ok(body.map(Option::unwrap_or_default))
     })
     .await
 }

@@ -9,7 +9,7 @@ use super::session::{Session, within_deadline};
 use crate::job::{Attempt, JobId, JobState};
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct Claim {
     pub jobs: Vec<ClaimedJob>,
     /// The hinted ids that are not, each with the reason.
     pub missed: Vec<(JobId, Missed)>,
+    /// The dispatchers that have the taken ones.
+    pub peers: BTreeSet<String>,
 }
 
 /// Why a hinted row was not claimed.
@@ -48,7 +50,7 @@ pub enum Missed {
     NotDue(Duration),
     /// Another dispatcher has it.
     Taken,
-    /// It is in a final state.
+    /// It is in a final state, or in one that we do not know.
     Final,
 }
 
@@ -96,7 +98,8 @@ fn claim_sql(terms: &ClaimTerms, ClaimToken(token): ClaimToken, jobs: &[JobId]) 
          SELECT id, CAST(state AS CHAR), claim_token <=> {token}, TIMESTAMPDIFF(MICROSECOND, NOW(6), run_at), \
          attempt, http_method, IF(claim_token <=> {token}, CAST(url AS BINARY), ''), LENGTH(body), \
          IF(claim_token <=> {token} AND LENGTH(body) <= {INLINE_BODY_BYTES}, CAST(body AS BINARY), NULL), \
-         timeout_secs, remaining_retries, retry_delay_secs, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED) \
+         timeout_secs, remaining_retries, retry_delay_secs, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED), \
+         IF(claim_token <=> {token}, NULL, claimed_by) \
          FROM queued_job WHERE id IN ({ids})"
     )
 }
@@ -113,14 +116,17 @@ pub(super) fn id_list(jobs: &[JobId]) -> String {
 }
 
 fn sort_out(hinted: &[JobId], token: ClaimToken, rows: Vec<Row>) -> Result<Claim, StoreError> {
-    let mut claim = Claim { jobs: Vec::with_capacity(rows.len()), missed: Vec::new() };
+    let mut claim = Claim { jobs: Vec::with_capacity(rows.len()), ..Claim::default() };
     let mut seen = HashSet::with_capacity(rows.len());
     for row in rows {
         let seen_row = SeenRow::read(row, token)?;
         seen.insert(seen_row.job.id);
         match seen_row.missed() {
             None => claim.jobs.push(seen_row.job),
-            Some(reason) => claim.missed.push((seen_row.job.id, reason)),
+            Some(reason) => {
+                claim.missed.push((seen_row.job.id, reason));
+                claim.peers.extend(seen_row.peer.filter(|_| reason == Missed::Taken));
+            }
         }
     }
     let invisible = hinted.iter().filter(|job| !seen.contains(job)).map(|job| (*job, Missed::Invisible));
@@ -131,9 +137,12 @@ fn sort_out(hinted: &[JobId], token: ClaimToken, rows: Vec<Row>) -> Result<Claim
 /// A row as the claim's SELECT shows it.
 struct SeenRow {
     job: ClaimedJob,
-    state: JobState,
+    /// None for a state that we do not know: such a row is left alone.
+    state: Option<JobState>,
     ours: bool,
     due_in_micros: i64,
+    /// Who has it, when it is not ours.
+    peer: Option<String>,
 }
 
 impl SeenRow {
@@ -153,16 +162,18 @@ impl SeenRow {
             retry_delay_secs: column(&mut row, 11)?,
             claimed_at_micros: column(&mut row, 12)?,
         };
-        let state = JobState::from_name(&state)
-            .ok_or_else(|| StoreError::Unexpected(format!("job {} is in the unknown state '{state}'", job.id)))?;
-        Ok(SeenRow { state, ours: column(&mut row, 2)?, due_in_micros: column(&mut row, 3)?, job })
+        // A session without strict mode stores an unknown state as ''; a newer version may know more states.
+        let state = JobState::from_name(&state);
+        let (ours, due_in_micros) = (column(&mut row, 2)?, column(&mut row, 3)?);
+        Ok(SeenRow { state, ours, due_in_micros, peer: column(&mut row, 13)?, job })
     }
 
     fn missed(&self) -> Option<Missed> {
         match self.state {
-            JobState::Executing if self.ours => None,
-            JobState::Executing => Some(Missed::Taken),
-            state if state.is_final() => Some(Missed::Final),
+            Some(JobState::Executing) if self.ours => None,
+            Some(JobState::Executing) => Some(Missed::Taken),
+            None => Some(Missed::Final),
+            Some(state) if state.is_final() => Some(Missed::Final),
             _ => match u64::try_from(self.due_in_micros) {
                 Ok(micros) if micros > 0 => Some(Missed::NotDue(Duration::from_micros(micros))),
                 _ => Some(Missed::Locked),

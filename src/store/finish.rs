@@ -13,6 +13,7 @@ use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use serde::Serialize;
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 /// The most bytes of a response that `last_response` holds (the TEXT type's own limit).
 pub const RESPONSE_BYTES: usize = 65_535;
@@ -33,14 +34,15 @@ pub struct Finished {
 /// What became of a finish.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct FinishReport {
-    /// Jobs that were taken back before: nothing was written to their rows.
+    /// Jobs that were taken back, cancelled or deleted before: nothing was written to their rows.
     pub refused: Vec<JobId>,
 }
 
-/// Writes results and log lines in one transaction.
+/// Writes results and log lines in one transaction and one round trip: no lock of ours waits for the network.
 ///
 /// The UPDATE reads the batch as a JSON table (in key order) and locks each row through the primary key; it
-/// matches only rows that are executing under the same claim token.
+/// matches only rows that are executing under the same claim token. When it matched fewer, the batch is ended by
+/// an error of our making, rolled back, and sorted out row by row.
 pub async fn finish(
     session: &mut Session,
     batch: &mut [Finished],
@@ -49,12 +51,12 @@ pub async fn finish(
     batch.sort_unstable_by_key(|finished| finished.id);
     within_deadline(async {
         let mut lease = session.lease().await?;
-        let report = if write_results(&mut lease, batch).await? == batch.len() as u64 {
-            commit_with(&mut lease, history_sql(lines)).await?;
-            FinishReport::default()
-        } else {
-            lease.conn().query_drop("ROLLBACK").await?;
-            finish_what_is_ours(&mut lease, batch, lines).await?
+        let report = match lease.conn().query_drop(whole_sql(batch, lines)?).await.map_err(StoreError::from) {
+            Err(error) if error.code() == Some(NOT_ALL) => {
+                lease.conn().query_drop("ROLLBACK").await?;
+                finish_what_is_ours(&mut lease, batch, lines).await?
+            }
+            other => other.map(|()| FinishReport::default())?,
         };
         lease.keep();
         Ok(report)
@@ -62,15 +64,22 @@ pub async fn finish(
     .await
 }
 
-/// Begins the transaction and writes the results; how many rows it wrote.
-async fn write_results(lease: &mut Lease<'_>, batch: &[Finished]) -> Result<u64, StoreError> {
-    if batch.is_empty() {
-        lease.conn().query_drop("START TRANSACTION").await?;
-        return Ok(0);
+/// "Subquery returns more than 1 row": how the batch says that not all rows were ours.
+const NOT_ALL: u16 = 1242;
+
+fn whole_sql(batch: &[Finished], lines: &[HistoryLine]) -> Result<String, StoreError> {
+    let mut sql = String::from("START TRANSACTION; ");
+    if !batch.is_empty() {
+        let (results, count) = (results_sql(batch)?, batch.len());
+        // Writing to a String does not fail.
+        let _ =
+            write!(sql, "{results}; SET @strings_queue = IF(ROW_COUNT() = {count}, 0, (SELECT 1 UNION SELECT 2)); ");
     }
-    let sql = format!("START TRANSACTION; {}", results_sql(batch)?);
-    lease.conn().query_drop(sql).await?;
-    Ok(lease.conn().affected_rows())
+    if let Some(insert) = history_sql(lines) {
+        sql += &insert;
+        sql += "; ";
+    }
+    Ok(sql + "COMMIT")
 }
 
 async fn commit_with(lease: &mut Lease<'_>, history: Option<String>) -> Result<(), StoreError> {
@@ -91,7 +100,7 @@ async fn finish_what_is_ours(
         match standing.get(&finished.id) {
             Some((token, JobState::Executing)) if *token == finished.token.0 => ours.push(finished.clone()),
             // Written by an earlier try whose answer was lost.
-            Some((token, _)) if *token == finished.token.0 => {}
+            Some((token, state)) if *token == finished.token.0 && *state == finished.conclusion.state => {}
             _ => refused.push(finished.id),
         }
     }

@@ -16,19 +16,17 @@ pub async fn release(
     session: &mut Session,
     claims: &[(JobId, ClaimToken)],
     lines: &[HistoryLine],
-) -> Result<u64, StoreError> {
+) -> Result<(), StoreError> {
     if claims.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let sql = release_sql(claims);
     within_deadline(async {
         let mut lease = session.lease().await?;
-        lease.conn().query_drop(format!("START TRANSACTION; {sql}")).await?;
-        let released = lease.conn().affected_rows();
         let insert = history_sql(lines).map(|insert| insert + "; ").unwrap_or_default();
-        lease.conn().query_drop(format!("{insert}COMMIT")).await?;
+        lease.conn().query_drop(format!("START TRANSACTION; {sql}; {insert}COMMIT")).await?;
         lease.keep();
-        Ok(released)
+        Ok(())
     })
     .await
 }

@@ -9,6 +9,9 @@ use mysql_async::prelude::Queryable;
 /// The migration that this version's tables have seen last.
 pub const CURRENT_VERSION: u32 = 1;
 
+/// The server's error number of a table that is not there.
+const NO_SUCH_TABLE: u16 = 1146;
+
 /// How the tables in the database stand to this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchemaState {
@@ -52,14 +55,19 @@ pub(super) async fn schema_state(conn: &mut Conn) -> Result<SchemaState, StoreEr
     if columns_of(conn, "queued_job").await?.is_empty() {
         return Ok(SchemaState::Missing);
     }
-    if columns_of(conn, "queued_job_migration").await?.is_empty() {
-        return Ok(SchemaState::Ancestor);
-    }
-    let version: Option<Option<u32>> = conn.query_first("SELECT MAX(version) FROM queued_job_migration").await?;
-    Ok(match version.flatten() {
+    Ok(match last_migration(conn).await? {
         None => SchemaState::Ancestor,
         Some(version) if version < CURRENT_VERSION => SchemaState::Older(version),
         Some(CURRENT_VERSION) => SchemaState::Current,
         Some(version) => SchemaState::Newer(version),
     })
+}
+
+/// The table is asked itself: `information_schema` shows a table without any right on it as one that is not there.
+async fn last_migration(conn: &mut Conn) -> Result<Option<u32>, StoreError> {
+    match conn.query_first("SELECT MAX(version) FROM queued_job_migration").await.map_err(StoreError::from) {
+        Ok(version) => Ok(version.flatten()),
+        Err(StoreError::Server { code: NO_SUCH_TABLE, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

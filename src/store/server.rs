@@ -47,21 +47,25 @@ pub struct ServerFacts {
 }
 
 const VARIABLES: &str = "'version', 'log_bin', 'binlog_format', 'binlog_row_image', 'read_only', 'server_id', \
-    'server_uuid', 'hostname', 'port', 'lower_case_table_names', 'wait_timeout', 'max_allowed_packet'";
+    'server_uuid', 'hostname', 'port', 'lower_case_table_names', 'wait_timeout', 'max_allowed_packet', \
+    'super_read_only', 'sync_binlog', 'innodb_flush_log_at_trx_commit', 'binlog_expire_logs_seconds', 'wsrep_on', \
+    'log_slave_updates'";
 
 impl ServerFacts {
     /// Reads the settings from the server.
     pub async fn read(session: &mut Session) -> Result<ServerFacts, StoreError> {
         within_deadline(async {
             let mut lease = session.lease().await?;
-            let sql = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({VARIABLES})");
-            let rows: Vec<(String, String)> = lease.conn().query(sql).await?;
+            let facts = server_facts(lease.conn()).await?;
             lease.keep();
-            let variables: HashMap<String, String> = rows.into_iter().collect();
-            let version = variables.get("version").map(String::as_str).unwrap_or_default();
-            Ok(ServerFacts { flavour: flavour_of(version), variables })
+            Ok(facts)
         })
         .await
+    }
+
+    pub(super) fn of_variables(variables: HashMap<String, String>) -> ServerFacts {
+        let version = variables.get("version").map(String::as_str).unwrap_or_default();
+        ServerFacts { flavour: flavour_of(version), variables }
     }
 
     /// A setting's value; empty when the server does not know it.
@@ -84,6 +88,12 @@ impl ServerFacts {
     }
 }
 
+pub(super) async fn server_facts(conn: &mut Conn) -> Result<ServerFacts, StoreError> {
+    let sql = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({VARIABLES})");
+    let rows: Vec<(String, String)> = conn.query(sql).await?;
+    Ok(ServerFacts::of_variables(rows.into_iter().collect()))
+}
+
 /// Where the log ends now; none when the server keeps no log. Needs the right to see the log's status.
 pub async fn read_log_head(session: &mut Session, flavour: Flavour) -> Result<Option<LogHead>, StoreError> {
     within_deadline(async {
@@ -97,7 +107,7 @@ pub async fn read_log_head(session: &mut Session, flavour: Flavour) -> Result<Op
 }
 
 /// MySQL 8.2 has the new name, 8.4 dropped the old one (MySQL 8.4 manual, "SHOW BINARY LOG STATUS").
-fn log_status_sql(flavour: Flavour) -> &'static str {
+pub(super) fn log_status_sql(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::MySql { major, minor } if (major, minor) >= (8, 2) => "SHOW BINARY LOG STATUS",
         _ => "SHOW MASTER STATUS",

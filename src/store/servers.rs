@@ -22,7 +22,7 @@ pub struct Servers {
 
 impl Servers {
     pub(super) fn new(database: DatabaseConfig) -> Servers {
-        let encrypted = database.ssl_mode != SslMode::Disabled && database.socket.is_none();
+        let encrypted = wants_tls(&database);
         Servers { database, current: AtomicUsize::new(0), encrypted: AtomicBool::new(encrypted) }
     }
 
@@ -78,18 +78,24 @@ impl Servers {
             .unwrap_or(Err(StoreError::Deadline(CONNECT_DEADLINE.as_secs())))
     }
 
+    /// Where TLS is only preferred, each connection asks for it anew: one server's lack of it binds no other.
     async fn connect(&self, host: &HostPort) -> Result<Conn, StoreError> {
-        let encrypted = self.encrypts();
-        match Conn::new(connect_options(&self.database, host, encrypted)).await {
+        let wanted = wants_tls(&self.database);
+        let (encrypted, conn) = match Conn::new(connect_options(&self.database, host, wanted)).await {
             Err(DriverFailure::Driver(DriverError::NoClientSslFlagFromServer))
                 if self.database.ssl_mode == SslMode::Preferred =>
             {
-                self.encrypted.store(false, Ordering::Relaxed);
-                Ok(Conn::new(connect_options(&self.database, host, false)).await?)
+                (false, Conn::new(connect_options(&self.database, host, false)).await?)
             }
-            other => Ok(other?),
-        }
+            other => (wanted, other?),
+        };
+        self.encrypted.store(encrypted, Ordering::Relaxed);
+        Ok(conn)
     }
+}
+
+fn wants_tls(database: &DatabaseConfig) -> bool {
+    database.ssl_mode != SslMode::Disabled && database.socket.is_none()
 }
 
 /// A member of a group that only reads is no place for us.

@@ -3,6 +3,10 @@
 #![allow(clippy::missing_panics_doc, reason = "tests panic to fail")]
 
 mod cdc;
+mod check;
+mod docs;
 mod layering;
+mod operations;
+mod packaging;
 mod sandbox;
 mod support;

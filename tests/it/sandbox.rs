@@ -76,7 +76,11 @@ async fn the_service_gets_in_and_root_does_not_by_tcp() {
     assert_eq!((sync, flush, format.as_str(), bind.as_str()), (1, 1, "ROW", "127.0.0.1"));
     assert!(version.starts_with(server.version()), "{version} is not {}", server.version());
     assert_eq!(server.flavour().to_string().to_lowercase(), TestServer::get().name.split('-').next().unwrap());
-    conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1); DROP TABLE t").await.unwrap();
+    conn.query_drop("CREATE TABLE queued_job_log (id INT PRIMARY KEY); INSERT INTO queued_job_log VALUES (1)")
+        .await
+        .unwrap();
+    conn.query_drop("DROP TABLE queued_job_log").await.unwrap_err();
+    conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY)").await.unwrap_err();
     conn.query_drop("CREATE DATABASE other").await.unwrap_err();
     root_by_tcp(&server).await.unwrap_err();
     server.stop().await;
@@ -101,14 +105,14 @@ async fn a_stopped_server_is_gone_and_keeps_its_data_and_its_password() {
     let first_password = server.password().clone();
     service_session(&server)
         .await
-        .query_drop("CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (7)")
+        .query_drop("CREATE TABLE queued_job_log (id INT PRIMARY KEY); INSERT INTO queued_job_log VALUES (7)")
         .await
         .unwrap();
     assert_eq!(server.stop().await.unwrap().code(), Some(0));
     assert!(servers_under(folder.path()).is_empty());
     let server = start(folder.path()).await;
     assert_eq!(server.password(), &first_password);
-    let kept: Vec<u32> = service_session(&server).await.query("SELECT id FROM t").await.unwrap();
+    let kept: Vec<u32> = service_session(&server).await.query("SELECT id FROM queued_job_log").await.unwrap();
     assert_eq!(kept, [7]);
     assert!(!folder.path().join("sandbox/init.sql").exists(), "the statements with the password are gone");
     server.stop().await;
@@ -141,9 +145,9 @@ async fn a_killed_server_is_seen_and_comes_back_with_all_that_was_committed() {
     let folder = folder();
     let server = start(folder.path()).await;
     let mut conn = service_session(&server).await;
-    conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB").await.unwrap();
+    conn.query_drop("CREATE TABLE queued_job_log (id INT PRIMARY KEY) ENGINE=InnoDB").await.unwrap();
     for id in 1..=50 {
-        conn.query_drop(format!("INSERT INTO t VALUES ({id})")).await.unwrap();
+        conn.query_drop(format!("INSERT INTO queued_job_log VALUES ({id})")).await.unwrap();
     }
     kill(&server);
     let ended = tokio::time::timeout(SOON, server.ended()).await.unwrap().unwrap();
@@ -153,7 +157,8 @@ async fn a_killed_server_is_seen_and_comes_back_with_all_that_was_committed() {
     let again = ServerOptions { port: Some(port), ..options(folder.path()) };
     let server = PrivateServer::start(&again).await.unwrap();
     assert_eq!(server.port(), port);
-    let kept: Option<u32> = service_session(&server).await.query_first("SELECT COUNT(*) FROM t").await.unwrap();
+    let kept: Option<u32> =
+        service_session(&server).await.query_first("SELECT COUNT(*) FROM queued_job_log").await.unwrap();
     assert_eq!(kept, Some(50));
     server.stop().await;
 }

@@ -74,6 +74,7 @@ impl Dispatcher {
             return;
         };
         self.parts.metrics.add(Counter::JobsClaimed, claim.jobs.len() as u64);
+        self.watch_peers(claim.peers);
         for (job, reason) in claim.missed {
             if let Some(host) = held.remove(&job) {
                 self.parts.slots.give_back(&host);
@@ -92,12 +93,20 @@ impl Dispatcher {
     fn call(&mut self, job: ClaimedJob) {
         self.misses.remove(&job.id);
         self.timers.cancel(job.id);
-        self.parts.slots.take_regardless(&host_key(&job.url));
+        self.unrecorded += 1;
+        let host = host_key(&job.url);
+        self.parts.slots.take_regardless(&host);
         let executor = Arc::clone(&self.parts.executor);
         if self.stopping.is_some() {
-            self.calls.spawn(async move { executor.give_back(&job).await });
+            self.calls.spawn(async move {
+                executor.give_back(&job).await;
+                host
+            });
         } else {
-            self.calls.spawn(async move { executor.execute(job).await });
+            self.calls.spawn(async move {
+                executor.execute(job, &host).await;
+                host
+            });
         }
     }
 

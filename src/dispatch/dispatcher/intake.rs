@@ -43,14 +43,16 @@ impl Dispatcher {
         let room = self.waiting.unread() < LOW_WATER
             && self.timers.len() < TIMERS_ENOUGH
             && self.waiting.parked() < PARKED_ENOUGH;
-        let sweep = self.sweep_cause.is_some() || (self.overflow && room);
+        let sweep = self.sweep_due || self.sweep_cause.is_some() || (self.overflow && room);
         let refill = self.more && room;
         if !(sweep || refill) {
             return;
         }
         let Some(sweeper) = self.idle_sweeper.take() else { return };
         if sweep {
-            self.overflow = false;
+            (self.sweep_due, self.overflow) = (false, false);
+            // What is rung from now on is for the next sweep: this one may have looked already.
+            self.sweeping_because = self.sweep_cause.take();
             self.lanes.spawn(async { Report::Swept(Box::new(sweeper.sweep().await)) });
         } else {
             self.lanes.spawn(async { Report::Swept(Box::new(sweeper.refill().await)) });
@@ -61,10 +63,11 @@ impl Dispatcher {
         self.idle_sweeper = Some(report.sweeper);
         match report.found {
             Ok(found) => {
-                let cause = if report.whole { self.sweep_cause.take() } else { None };
+                let cause = self.sweeping_because.take();
                 self.count_lost(report.whole, cause, &found);
-                self.swept_once = true;
+                self.last_sweep = Some(Instant::now());
                 self.more = found.more;
+                self.watch_peers(found.peers);
                 found.jobs.into_iter().for_each(|job| self.take_in(job));
                 if report.whole {
                     self.plan_sweep();
@@ -73,8 +76,9 @@ impl Dispatcher {
             Err(error) => {
                 tracing::warn!(%error, "the sweep failed; trying again");
                 self.more = false;
+                // The loop sweeps again then, for this cause too.
+                self.sweeping_because = None;
                 self.next_sweep = Instant::now() + AFTER_FAILURE;
-                self.sweep_cause = None;
             }
         }
     }
@@ -114,7 +118,7 @@ impl Dispatcher {
             Some(SweepCause::Start) => Counter::LostToDown,
             Some(SweepCause::Gap | SweepCause::Resumed) => Counter::LostToGap,
             Some(SweepCause::Unreadable | SweepCause::Statement | SweepCause::PreparedCommit) => Counter::LostToDecode,
-            None => Counter::LostToVisibility,
+            Some(SweepCause::PeerGone) | None => Counter::LostToVisibility,
         };
         if lost > 0 {
             self.parts.metrics.add(counter, lost as u64);

@@ -5,20 +5,21 @@
 
 mod claiming;
 mod intake;
+mod peers;
 mod stopping;
 
 use super::completer::Done;
 use super::executor::Executor;
 use super::lanes::Report;
-use super::slots::Slots;
+use super::slots::{HostKey, Slots};
 use super::sweeper::Sweeper;
 use super::timers::Timers;
 use super::waiting::Waiting;
 use crate::job::JobId;
 use crate::metrics::Metrics;
-use crate::store::{ClaimTerms, Session};
+use crate::store::{ClaimTerms, Session, Store};
 use crate::wakeup::{SweepCause, Wakeup};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -64,6 +65,8 @@ pub struct Parts {
     pub claim_lanes: Vec<Session>,
     /// All free.
     pub slots: Slots,
+    /// Opens sessions to watch other dispatchers with.
+    pub store: Store,
     /// The most rows one claim takes.
     pub batch_size: usize,
     /// How long a stop waits for calls in flight.
@@ -91,16 +94,26 @@ pub struct Dispatcher {
     timers: Timers,
     /// How often each job was missed in a row for being invisible or locked.
     misses: HashMap<JobId, u32>,
+    /// The other dispatchers that are watched.
+    peers: HashSet<String>,
     /// The table holds more workable rows than were read.
     more: bool,
     /// Hints or timers were dropped: read the backlog from its beginning.
     overflow: bool,
+    /// A sweep is wanted at once.
     sweep_cause: Option<SweepCause>,
+    /// Why the sweep that is under way was begun.
+    sweeping_because: Option<SweepCause>,
     next_sweep: Instant,
-    swept_once: bool,
+    /// The time for a sweep has come.
+    sweep_due: bool,
+    last_sweep: Option<Instant>,
     stopping: Option<stopping::Stop>,
     lanes: JoinSet<Report>,
-    calls: JoinSet<()>,
+    /// The calls; each brings back the host whose slot it holds.
+    calls: JoinSet<HostKey>,
+    /// Claimed jobs whose results are not written yet.
+    unrecorded: usize,
 }
 
 impl Dispatcher {
@@ -116,14 +129,18 @@ impl Dispatcher {
             waiting: Waiting::default(),
             timers: Timers::default(),
             misses: HashMap::new(),
+            peers: HashSet::new(),
             more: false,
             overflow: false,
             sweep_cause: Some(SweepCause::Start),
+            sweeping_because: None,
             next_sweep: Instant::now() + FAR_AWAY,
-            swept_once: false,
+            sweep_due: false,
+            last_sweep: None,
             stopping: None,
             lanes: JoinSet::new(),
             calls: JoinSet::new(),
+            unrecorded: 0,
         }
     }
 
@@ -143,8 +160,11 @@ impl Dispatcher {
                     }
                     done.drain(..).for_each(|done| self.on_done(&done));
                 }
-                Some(report) = self.lanes.join_next() => self.on_report(report?),
-                Some(call) = self.calls.join_next() => call?,
+                Some(report) = self.lanes.join_next() => match report {
+                    Err(error) if error.is_cancelled() => {}
+                    report => self.on_report(report?),
+                },
+                Some(host) = self.calls.join_next() => self.parts.slots.give_back(&host?),
                 hints = self.parts.wakeup.wait(), if self.stopping.is_none() => self.on_hints(hints),
                 () = tokio::time::sleep_until(wake_at) => self.on_time(),
                 () = self.parts.stop.cancelled(), if self.stopping.is_none() => self.begin_stop(),
@@ -173,12 +193,13 @@ impl Dispatcher {
                 self.idle_hosts_lane = Some(lane);
                 self.on_hosts(hosts);
             }
+            Report::Peer { name, gone } => self.on_peer(&name, gone),
             Report::Swept(report) => self.on_swept(*report),
         }
     }
 
     fn on_done(&mut self, done: &Done) {
-        self.parts.slots.give_back(&done.host);
+        self.unrecorded -= 1;
         self.waiting.forget(done.id);
         if let Some(delay) = done.retry_in {
             self.set_timer(done.id, Instant::now() + delay);
@@ -203,16 +224,16 @@ impl Dispatcher {
         }
         if now >= self.next_sweep {
             self.next_sweep = now + FAR_AWAY;
-            self.overflow = true;
+            self.sweep_due = true;
         }
     }
 
     fn is_over(&self) -> bool {
-        let resting = self.lanes.is_empty() && self.calls.is_empty() && self.parts.slots.in_use() == 0;
+        let resting = self.lanes.is_empty() && self.calls.is_empty() && self.unrecorded == 0;
         match (&self.stopping, self.parts.mode) {
             (Some(_), _) => resting,
             (None, Mode::Serve) => false,
-            (None, Mode::Once) => resting && self.swept_once && !self.has_workable(),
+            (None, Mode::Once) => resting && self.last_sweep.is_some() && !self.has_workable(),
         }
     }
 

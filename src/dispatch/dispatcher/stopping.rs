@@ -48,6 +48,8 @@ impl Dispatcher {
         if now >= stop.give_up_at && !stop.given_up {
             stop.given_up = true;
             self.parts.give_up.cancel();
+            // A claim or a sweep that hangs is not waited for; a claim it made is rescued.
+            self.lanes.abort_all();
         }
     }
 }

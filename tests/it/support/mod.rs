@@ -1,6 +1,7 @@
 //! What the tests stand on: a database of their own, a receiver and a proxy that can misbehave, rows, the program.
 #![allow(dead_code, reason = "a kit: not every run of the tests uses every tool")]
 
+pub mod account;
 pub mod database;
 pub mod factory;
 pub mod proxy;

@@ -1,0 +1,80 @@
+//! Network: which addresses may be called, checked where a name has become an address, and for each redirect.
+
+use crate::config::NetworkSet;
+use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::{Attempt, Policy};
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// A call to an address that the settings deny.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the address {address} is in one of the deny_networks of the settings")]
+pub struct Denied {
+    address: IpAddr,
+}
+
+/// More redirects than the settings allow.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {0} redirects")]
+struct TooManyRedirects(usize);
+
+/// Resolves names, and leaves out the addresses that are denied.
+#[derive(Debug)]
+pub struct GuardedResolver(pub Arc<NetworkSet>);
+
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let denied = Arc::clone(&self.0);
+        Box::pin(async move {
+            // The port is the connector's to fill in.
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let (forbidden, allowed): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|address| denied.contains(address.ip()));
+            match forbidden.first() {
+                Some(first) if allowed.is_empty() => Err(Box::new(Denied { address: first.ip() }).into()),
+                _ => Ok(Box::new(allowed.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+/// An address in the URL itself goes past the resolver.
+pub fn check_literal(url: &Url, denied: &NetworkSet) -> Result<(), Denied> {
+    let address: Option<IpAddr> = match url.host() {
+        Some(url::Host::Ipv4(address)) => Some(address.into()),
+        Some(url::Host::Ipv6(address)) => Some(address.into()),
+        _ => None,
+    };
+    match address {
+        Some(address) if denied.contains(address) => Err(Denied { address }),
+        _ => Ok(()),
+    }
+}
+
+/// Follows so many redirects, none of them to a denied address.
+pub fn redirects(most: usize, denied: Arc<NetworkSet>) -> Policy {
+    Policy::custom(move |attempt: Attempt<'_>| {
+        // The first of the previous URLs is the job's own.
+        if attempt.previous().len() > most {
+            return attempt.error(TooManyRedirects(most));
+        }
+        match check_literal(attempt.url(), &denied) {
+            Ok(()) => attempt.follow(),
+            Err(fault) => attempt.error(fault),
+        }
+    })
+}
+
+/// Whether a denied address is the cause of the error.
+pub fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<Denied>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

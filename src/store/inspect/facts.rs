@@ -1,0 +1,120 @@
+//! The facts: what the server says of itself, of our account and of our tables.
+
+use super::probes::{self, Probe, Tried};
+use crate::store::error::StoreError;
+use crate::store::grants::quoted_account;
+use crate::store::schema::{SchemaState, schema_state};
+use crate::store::server::{Flavour, LogHead, ServerFacts, log_status_sql, server_facts};
+use crate::store::session::{Session, within_deadline};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+
+/// All that the judges look at.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) server: ServerFacts,
+    /// Our account, quoted for SQL.
+    pub(super) account: String,
+    pub(super) database: String,
+    /// The log; none when the server keeps none, an error number when we may not see it.
+    pub(super) log: Result<Option<LogFacts>, u16>,
+    /// An error number when it can't be told.
+    pub(super) schema: Result<SchemaState, u16>,
+    pub(super) probes: Vec<(Probe, Tried)>,
+    pub(super) engines: Vec<(String, Option<String>)>,
+    pub(super) columns: Vec<ColumnFacts>,
+    pub(super) indexes: Vec<IndexFacts>,
+}
+
+/// The log as its status query tells it.
+#[derive(Debug)]
+pub(super) struct LogFacts {
+    pub(super) head: LogHead,
+    /// The only databases that are logged; empty means all.
+    pub(super) only: String,
+    /// Databases that are not logged.
+    pub(super) ignored: String,
+}
+
+/// A column.
+#[derive(Debug)]
+pub(super) struct ColumnFacts {
+    pub(super) table: String,
+    pub(super) name: String,
+    /// As the server writes it.
+    pub(super) column_type: String,
+}
+
+/// An index.
+#[derive(Debug)]
+pub(super) struct IndexFacts {
+    pub(super) table: String,
+    pub(super) name: String,
+    /// Its columns in order, with commas.
+    pub(super) columns: String,
+}
+
+const OURS: &str = "TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ('queued_job', 'queued_job_log', \
+     'queued_job_migration')";
+
+/// Reads them all. Waits for no table longer than five seconds, should somebody be altering it.
+pub(super) async fn read(session: &mut Session, database: &str) -> Result<Facts, StoreError> {
+    within_deadline(async {
+        // Not kept for other deeds: the limit is for these statements alone.
+        let mut lease = session.lease().await?;
+        let conn = lease.conn();
+        conn.query_drop("SET SESSION lock_wait_timeout = 5").await?;
+        let server = server_facts(conn).await?;
+        let account: Option<String> = conn.query_first("SELECT CURRENT_USER()").await?;
+        Ok(Facts {
+            account: quoted_account(&account.unwrap_or_default()),
+            database: database.to_owned(),
+            log: known(log(conn, server.flavour).await)?,
+            schema: known(schema_state(conn).await)?,
+            probes: probes::try_all(conn).await?,
+            engines: engines(conn).await?,
+            columns: columns(conn).await?,
+            indexes: indexes(conn).await?,
+            server,
+        })
+    })
+    .await
+}
+
+/// What the server refused to tell is a fact too; everything else that fails is an error.
+fn known<T>(answer: Result<T, StoreError>) -> Result<Result<T, u16>, StoreError> {
+    match answer {
+        Ok(known) => Ok(Ok(known)),
+        Err(StoreError::Server { code, .. }) => Ok(Err(code)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn log(conn: &mut Conn, flavour: Flavour) -> Result<Option<LogFacts>, StoreError> {
+    let row: Option<Row> = conn.query_first(log_status_sql(flavour)).await?;
+    Ok(row.and_then(|row| {
+        let head = LogHead { file: row.get(0)?, offset: row.get(1)? };
+        Some(LogFacts { head, only: row.get(2)?, ignored: row.get(3)? })
+    }))
+}
+
+async fn engines(conn: &mut Conn) -> Result<Vec<(String, Option<String>)>, StoreError> {
+    let sql = format!("SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE {OURS} ORDER BY TABLE_NAME");
+    Ok(conn.query(sql).await?)
+}
+
+async fn columns(conn: &mut Conn) -> Result<Vec<ColumnFacts>, StoreError> {
+    let sql = format!(
+        "SELECT TABLE_NAME, COLUMN_NAME, CAST(COLUMN_TYPE AS CHAR) FROM information_schema.COLUMNS \
+         WHERE {OURS} ORDER BY TABLE_NAME, ORDINAL_POSITION"
+    );
+    Ok(conn.query_map(sql, |(table, name, column_type)| ColumnFacts { table, name, column_type }).await?)
+}
+
+async fn indexes(conn: &mut Conn) -> Result<Vec<IndexFacts>, StoreError> {
+    let sql = format!(
+        "SELECT TABLE_NAME, INDEX_NAME, GROUP_CONCAT(COLUMN_NAME ORDER BY SEQ_IN_INDEX SEPARATOR ',') \
+         FROM information_schema.STATISTICS WHERE {OURS} GROUP BY TABLE_NAME, INDEX_NAME"
+    );
+    Ok(conn.query_map(sql, |(table, name, columns)| IndexFacts { table, name, columns }).await?)
+}

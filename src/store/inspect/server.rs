@@ -1,0 +1,134 @@
+//! Judges the server: its version, whether it can be written to, how safe its commits are, a cluster's caveats.
+
+use super::Terms;
+use super::facts::Facts;
+use super::finding::{Finding, Topic};
+use crate::store::server::{Flavour, ServerFacts};
+
+/// The oldest servers that have all we use: SKIP LOCKED, `JSON_TABLE` in an UPDATE.
+const OLDEST_MYSQL: [u32; 3] = [8, 0, 19];
+const OLDEST_MARIADB: [u32; 3] = [10, 6, 0];
+
+pub(super) fn judge(facts: &Facts, terms: &Terms) -> Vec<Finding> {
+    let server = &facts.server;
+    let all = [version(server), read_only(server), server_id(server, terms), cluster(server)];
+    all.into_iter().flatten().chain(durability(server)).collect()
+}
+
+fn version(server: &ServerFacts) -> Option<Finding> {
+    let (name, oldest) = match server.flavour {
+        Flavour::MySql { .. } => ("MySQL", OLDEST_MYSQL),
+        Flavour::MariaDb { .. } => ("MariaDB", OLDEST_MARIADB),
+    };
+    let version = server.variable("version");
+    (numbers(version) < oldest).then(|| {
+        let [major, minor, patch] = oldest;
+        let what = format!("the server is {name} {version}, which lacks SQL that we use");
+        Finding::fault(Topic::Server, what, format!("upgrade the server to {name} {major}.{minor}.{patch} or later"))
+    })
+}
+
+/// 10.11.19 of `10.11.19-MariaDB-log`.
+fn numbers(version: &str) -> [u32; 3] {
+    let mut parts = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    std::array::from_fn(|_| parts.next().unwrap_or(0))
+}
+
+fn read_only(server: &ServerFacts) -> Option<Finding> {
+    let switch = ["super_read_only", "read_only"].into_iter().find(|name| server.is_on(name))?;
+    let mend = "name the primary in [db] `host: …`, or, if this is the primary:\nSET GLOBAL read_only = OFF;";
+    Some(Finding::fault(Topic::Server, format!("the server is read-only ({switch} is on)"), mend))
+}
+
+fn server_id(server: &ServerFacts, terms: &Terms) -> Option<Finding> {
+    let ours = terms.server_id.filter(|id| server.variable("server_id") == id.to_string())?;
+    let what = format!("[binlog] server_id is {ours}, which is the server's own");
+    let mend = "take the line `server_id: …` out of [binlog], or write a number that no server and no replica has";
+    Some(Finding::fault(Topic::Settings, what, mend))
+}
+
+fn cluster(server: &ServerFacts) -> Option<Finding> {
+    server.is_on("wsrep_on").then(|| {
+        let what = "the server is a node of a Galera cluster: its named locks and its log are this node's alone";
+        let mend = if server.is_on("log_slave_updates") {
+            "let all dispatchers use the same node"
+        } else {
+            "let all dispatchers use the same node, and log what the other nodes commit (option file, then restart):\n\
+             log_slave_updates = ON"
+        };
+        Finding::remark(Topic::Server, what, mend)
+    })
+}
+
+fn durability(server: &ServerFacts) -> Vec<Finding> {
+    let wanted = [
+        ("sync_binlog", "a crash of the machine may leave committed jobs out of the log; the sweep finds them late"),
+        ("innodb_flush_log_at_trx_commit", "a crash of the machine may lose committed jobs and results"),
+    ];
+    let relaxed = wanted.into_iter().filter(|(name, _)| !matches!(server.variable(name), "" | "1"));
+    let finding = |(name, risk): (&str, &str)| {
+        let what = format!("{name} is {}: {risk}", server.variable(name));
+        Finding::remark(Topic::Server, what, set_for_good(server.flavour, name, "1"))
+    };
+    relaxed.map(finding).collect()
+}
+
+/// How a variable of the server is set so that it outlives a restart.
+pub(super) fn set_for_good(flavour: Flavour, name: &str, value: &str) -> String {
+    match flavour {
+        Flavour::MySql { .. } => format!("SET PERSIST {name} = {value};"),
+        Flavour::MariaDb { .. } => {
+            let in_file = value.trim_matches('\'');
+            format!("SET GLOBAL {name} = {value};\nand for the next restart, under [mariadbd]: {name} = {in_file}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{facts, server, terms, whats};
+    use super::*;
+
+    #[test]
+    fn a_good_server_is_not_faulted() {
+        assert_eq!(judge(&facts(), &terms()), []);
+    }
+
+    #[test]
+    fn servers_without_the_sql_we_use_are_named() {
+        let old = ["5.7.44-log", "8.0.18", "10.5.29-MariaDB", "10.3.39-MariaDB-log"];
+        let new = ["8.0.19", "8.4.0", "9.7.4", "10.6.0-MariaDB", "11.8.9-MariaDB-deb13"];
+        for text in old {
+            assert!(version(&server(&[("version", text)])).is_some(), "{text}");
+        }
+        for text in new {
+            assert_eq!(version(&server(&[("version", text)])), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_read_only_server_is_a_fault() {
+        assert!(read_only(&server(&[("read_only", "ON")])).unwrap().mend.contains("SET GLOBAL read_only = OFF;"));
+        let group_member = server(&[("read_only", "ON"), ("super_read_only", "ON")]);
+        assert!(read_only(&group_member).unwrap().what.contains("super_read_only"));
+    }
+
+    #[test]
+    fn the_servers_own_number_is_not_ours() {
+        let clash = Terms { server_id: Some(1), ..terms() };
+        assert_eq!(server_id(&server(&[("server_id", "1")]), &clash).unwrap().topic, Topic::Settings);
+        assert_eq!(server_id(&server(&[("server_id", "2")]), &clash), None);
+    }
+
+    #[test]
+    fn commits_that_are_not_durable_and_clusters_are_remarks() {
+        let mut facts = facts();
+        facts.server = server(&[("sync_binlog", "0"), ("innodb_flush_log_at_trx_commit", "2"), ("wsrep_on", "ON")]);
+        let found = judge(&facts, &terms());
+        assert_eq!(whats(&found), "remark remark remark");
+        assert!(found[1].mend.starts_with("SET PERSIST sync_binlog = 1;"), "{found:?}");
+        assert!(found[0].mend.contains("log_slave_updates = ON"), "{found:?}");
+        let mariadb = set_for_good(Flavour::MariaDb { major: 11, minor: 8 }, "sync_binlog", "1");
+        assert_eq!(mariadb, "SET GLOBAL sync_binlog = 1;\nand for the next restart, under [mariadbd]: sync_binlog = 1");
+    }
+}

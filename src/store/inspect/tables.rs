@@ -1,0 +1,199 @@
+//! Judges the tables: their version, engine, columns and indexes.
+
+use super::Terms;
+use super::facts::{ColumnFacts, Facts};
+use super::finding::{Finding, Topic};
+use super::wanted::{WantedColumn, normal_type, wanted_columns};
+use crate::store::schema::{CURRENT_VERSION, SchemaState};
+
+pub(super) fn judge(facts: &Facts, terms: &Terms) -> Vec<Finding> {
+    let migrate = format!("strings-queue migrate {}", terms.ini);
+    match facts.schema {
+        Ok(SchemaState::Missing) => vec![missing(facts, &migrate)],
+        Ok(SchemaState::Ancestor) => vec![older("they are the ancestor's, or an upgrade was cut off", &migrate)],
+        Ok(SchemaState::Older(version)) => {
+            vec![older(&format!("they are of version {version}, and we need {CURRENT_VERSION}"), &migrate)]
+        }
+        Ok(SchemaState::Newer(version)) => {
+            let what = format!("the tables are of version {version}, newer than this program's {CURRENT_VERSION}");
+            vec![Finding::remark(Topic::Tables, what, "install the newer strings-queue here too")]
+        }
+        // Without the right to read the version, the tables themselves are looked at.
+        Ok(SchemaState::Current) | Err(_) => shape(facts, &migrate),
+    }
+}
+
+fn missing(facts: &Facts, migrate: &str) -> Finding {
+    let Facts { database, account, .. } = facts;
+    let what = format!("there is no table queued_job in {database} that {account} may see");
+    Finding::fault(Topic::Tables, what, migrate)
+}
+
+fn older(how: &str, migrate: &str) -> Finding {
+    Finding::fault(Topic::Tables, format!("the tables must be upgraded: {how}"), migrate)
+}
+
+fn shape(facts: &Facts, migrate: &str) -> Vec<Finding> {
+    let mut found: Vec<Finding> = facts.engines.iter().filter_map(judge_engine).collect();
+    for wanted in wanted_columns() {
+        let mut of_table = facts.columns.iter().filter(|column| column.table == wanted.table).peekable();
+        // Of a table that we may not see, nothing can be told.
+        if of_table.peek().is_some() {
+            let column = of_table.find(|column| column.name.eq_ignore_ascii_case(&wanted.name));
+            found.extend(judge_column(&wanted, column, migrate));
+        }
+    }
+    found.extend(judge_indexes(facts));
+    found
+}
+
+fn judge_engine((table, engine): &(String, Option<String>)) -> Option<Finding> {
+    let engine = engine.as_deref().unwrap_or("none: it is a view");
+    (!engine.eq_ignore_ascii_case("InnoDB")).then(|| {
+        let what = format!("the engine of {table} is {engine}, and claims need InnoDB's transactions");
+        Finding::fault(Topic::Tables, what, format!("ALTER TABLE {table} ENGINE = InnoDB;"))
+    })
+}
+
+fn judge_column(wanted: &WantedColumn, column: Option<&ColumnFacts>, migrate: &str) -> Option<Finding> {
+    let WantedColumn { table, name, definition, column_type } = wanted;
+    let Some(column) = column else {
+        return Some(Finding::fault(
+            Topic::Tables,
+            format!("{table} has no column {name}"),
+            add_column(wanted, migrate),
+        ));
+    };
+    let found = normal_type(&column.column_type);
+    if found == *column_type {
+        return None;
+    }
+    let what = format!("{table}.{name} is {found}, and not {column_type}");
+    let mend = format!("ALTER TABLE {table} MODIFY COLUMN {name} {definition};");
+    let finding = if serves(&found, column_type) { Finding::remark } else { Finding::fault };
+    Some(finding(Topic::Tables, what, mend))
+}
+
+/// A `state` that begins as `available` would run every finished job again: `migrate` fills it from what became of
+/// the jobs.
+fn add_column(wanted: &WantedColumn, migrate: &str) -> String {
+    let WantedColumn { table, name, definition, column_type } = wanted;
+    if (table.as_str(), name.as_str()) == ("queued_job", "state") {
+        return format!(
+            "stop the service, then:\nALTER TABLE queued_job ADD COLUMN state {column_type} NULL;\n\
+             DELETE FROM queued_job_migration;\n{migrate}"
+        );
+    }
+    format!("ALTER TABLE {table} ADD COLUMN {name} {definition};")
+}
+
+/// Whether a column of another type does the same for us, within its limits.
+fn serves(found: &str, wanted: &str) -> bool {
+    if let Some(values) = wanted.strip_prefix("enum(") {
+        return found.starts_with("enum(")
+            && values.trim_end_matches(')').split(',').all(|value| found.contains(value));
+    }
+    family(found) == family(wanted)
+}
+
+fn family(column_type: &str) -> &str {
+    let name = column_type.split(['(', ' ']).next().unwrap_or_default();
+    match name {
+        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" => "integer",
+        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => "text",
+        other => other,
+    }
+}
+
+fn judge_indexes(facts: &Facts) -> Vec<Finding> {
+    let has = |table: &str, named: Option<&str>, columns: &str| {
+        facts.indexes.iter().any(|index| {
+            index.table == table
+                && named.is_none_or(|name| index.name.eq_ignore_ascii_case(name))
+                && (index.columns == columns || index.columns.starts_with(&format!("{columns},")))
+        })
+    };
+    let there = |table: &str| facts.columns.iter().any(|column| column.table == table);
+    let mut found = Vec::new();
+    // By its name: the sweep's query asks for it.
+    if there("queued_job") && !has("queued_job", Some("state_run_at"), "state,run_at") {
+        let other = facts.indexes.iter().any(|index| index.table == "queued_job" && index.name == "state_run_at");
+        let drop = if other { "DROP INDEX state_run_at ON queued_job;\n" } else { "" };
+        let mend = format!("{drop}CREATE INDEX state_run_at ON queued_job (state, run_at);");
+        found.push(Finding::fault(Topic::Tables, "queued_job has no index state_run_at on (state, run_at)", mend));
+    }
+    if there("queued_job") && !has("queued_job", Some("PRIMARY"), "id") {
+        let mend = "ALTER TABLE queued_job ADD PRIMARY KEY (id);";
+        found.push(Finding::fault(Topic::Tables, "id is not the primary key of queued_job", mend));
+    }
+    if there("queued_job_log") && !has("queued_job_log", None, "job_id") {
+        let mend = "CREATE INDEX job_id ON queued_job_log (job_id);";
+        found.push(Finding::remark(Topic::Tables, "queued_job_log has no index on job_id, for people's queries", mend));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{facts, index, terms, whats};
+    use super::*;
+
+    fn altered(alter: impl FnOnce(&mut Facts)) -> Vec<Finding> {
+        let mut facts = facts();
+        alter(&mut facts);
+        judge(&facts, &terms())
+    }
+
+    fn retyped(name: &str, column_type: &str) -> Vec<Finding> {
+        altered(|facts| {
+            let column = facts.columns.iter_mut().find(|column| column.name == name).unwrap();
+            column_type.clone_into(&mut column.column_type);
+        })
+    }
+
+    #[test]
+    fn our_own_tables_are_good() {
+        assert_eq!(altered(|_| ()), []);
+    }
+
+    #[test]
+    fn other_versions_are_mended_by_migrate() {
+        for state in [SchemaState::Missing, SchemaState::Ancestor, SchemaState::Older(0)] {
+            let found = altered(|facts| facts.schema = Ok(state));
+            assert!(found.len() == 1 && found[0].mend == "strings-queue migrate db.ini", "{found:?}");
+        }
+        assert_eq!(whats(&altered(|facts| facts.schema = Ok(SchemaState::Newer(9)))), "remark");
+    }
+
+    #[test]
+    fn a_missing_column_is_told_with_its_definition() {
+        let without = |name: &str| altered(|facts| facts.columns.retain(|column| column.name != name));
+        let found = without("retry_delay_secs");
+        let expected = "ALTER TABLE queued_job ADD COLUMN retry_delay_secs INT NOT NULL DEFAULT 60;";
+        assert_eq!((found.len(), found[0].mend.as_str()), (1, expected));
+        let state = &without("state")[0].mend;
+        assert!(state.contains(" NULL;\nDELETE FROM queued_job_migration;\nstrings-queue migrate"), "{state}");
+    }
+
+    #[test]
+    fn another_type_is_a_fault_unless_it_serves() {
+        assert_eq!(whats(&retyped("url", "text")), "remark");
+        assert_eq!(whats(&retyped("timeout_secs", "smallint(6)")), "remark");
+        assert_eq!(whats(&retyped("run_at", "datetime(6)")), "fault");
+        assert_eq!(whats(&retyped("state", "enum('available','executing')")), "fault");
+        assert!(
+            retyped("state", "varchar(20)")[0].mend.starts_with("ALTER TABLE queued_job MODIFY COLUMN state ENUM(")
+        );
+    }
+
+    #[test]
+    fn engines_and_indexes_are_looked_at() {
+        let myisam = altered(|facts| facts.engines[0].1 = Some("MyISAM".to_owned()));
+        assert_eq!(myisam[0].mend, "ALTER TABLE queued_job ENGINE = InnoDB;");
+        let bare = altered(|facts| facts.indexes.clear());
+        assert_eq!(whats(&bare), "fault fault remark");
+        assert_eq!(bare[0].mend, "CREATE INDEX state_run_at ON queued_job (state, run_at);");
+        let other = altered(|facts| facts.indexes[1] = index("queued_job", "state_run_at", "run_at"));
+        assert!(other[0].mend.starts_with("DROP INDEX state_run_at ON queued_job;\nCREATE INDEX"), "{other:?}");
+    }
+}

@@ -1,0 +1,81 @@
+//! `docs/operations.md`: its statements run, and do what it says.
+
+use crate::support::database::TestDatabase;
+use crate::support::factory::{back_date, job};
+use crate::support::receiver::{Answer, Receiver};
+use crate::support::service::Service;
+use crate::support::wait::{throughout, until};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// The statements of the blocks of SQL below a heading.
+fn statements(heading: &str) -> Vec<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let section = text.split(&format!("\n## {heading}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
+    let blocks = section.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.flat_map(|block| block.split_inclusive(";\n").map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+/// The one that begins so, for this job.
+fn statement(begin: &str, id: u64) -> String {
+    let found = statements("Jobs in SQL").into_iter().find(|statement| statement.starts_with(begin));
+    found.unwrap_or_else(|| panic!("{begin}")).replace("= 7", &format!("= {id}"))
+}
+
+async fn state(database: &TestDatabase, id: u64) -> String {
+    database.query_one(&format!("SELECT CAST(state AS CHAR) FROM queued_job WHERE id = {id}")).await
+}
+
+#[tokio::test]
+async fn every_statement_runs() {
+    let database = TestDatabase::with_schema().await;
+    job().insert(&database).await;
+    let all = statements("Jobs in SQL");
+    assert_eq!(all.len(), 9);
+    for statement in all {
+        database.execute(&statement).await;
+    }
+}
+
+#[tokio::test]
+async fn jobs_are_steered_by_sql_while_the_service_runs() {
+    let database = TestDatabase::with_schema().await;
+    let receiver = Receiver::start().await;
+    receiver.on_turns("/", [Answer::status(500), Answer::ok()]);
+    let service = Service::run(&database.ini("[sweep]\ninterval_secs: 3600\ndegraded_interval_secs: 3600"));
+    service.wait_for_line("following the log", SOON).await;
+    let again = job().url(receiver.url("/")).insert(&database).await;
+    until("the job is discarded", SOON, async || state(&database, again).await == "discarded").await;
+    database.execute(&statement("UPDATE queued_job SET state = 'available'", again)).await;
+    until("it is done", SOON, async || state(&database, again).await == "completed").await;
+    let never = job().url(receiver.url("/never")).run_at_in(1500).insert(&database).await;
+    database.execute(&statement("UPDATE queued_job SET state = 'cancelled'", never)).await;
+    let waiting =
+        job().url(receiver.url("/waiting")).set("state", "retryable").run_at_in(3_600_000).insert(&database).await;
+    database.execute(&statement("UPDATE queued_job SET run_at = NOW(6)", waiting)).await;
+    until("it is called now", SOON, async || state(&database, waiting).await == "completed").await;
+    throughout("it stays cancelled", Duration::from_secs(2), async || state(&database, never).await == "cancelled")
+        .await;
+}
+
+#[tokio::test]
+async fn retention_deletes_what_is_old_by_the_index() {
+    let database = TestDatabase::with_schema().await;
+    for (finished, days) in [("completed", 31), ("completed", 29), ("available", 31)] {
+        let id = job().set("state", finished).insert(&database).await;
+        back_date(&database, id, days * 86_400).await;
+        let line = format!("({id}, 'x', NOW() - INTERVAL {days} DAY)");
+        database.execute(&format!("INSERT INTO queued_job_log (job_id, msg, created_at) VALUES {line}")).await;
+    }
+    for begin in ["DELETE FROM queued_job ", "DELETE FROM queued_job_log "] {
+        database.execute(&statement(begin, 0)).await;
+    }
+    let left: (u64, u64) =
+        database.query_one("SELECT (SELECT COUNT(*) FROM queued_job), (SELECT COUNT(*) FROM queued_job_log)").await;
+    assert_eq!(left, (2, 1));
+    let explain = format!("EXPLAIN {}", statement("DELETE FROM queued_job ", 0));
+    let plan: mysql_async::Row = database.query_one(&explain).await;
+    assert_eq!(plan.get::<String, _>("key").as_deref(), Some("state_run_at"));
+}
