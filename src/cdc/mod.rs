@@ -26,6 +26,8 @@ mod error;
 mod event;
 mod follower;
 #[cfg(test)]
+mod follower_tests;
+#[cfg(test)]
 mod fuzz;
 mod layout;
 mod packets;

@@ -203,6 +203,13 @@ pub(super) fn database() -> DatabaseConfig {
 
 /// A follower at `b.000001:4` that has seen the start of the stream, with the bell that it rings.
 pub(super) fn follower() -> (Follower, Surroundings) {
+    let (mut follower, around) = unopened_follower();
+    follower.wire_event(&format_description()).unwrap();
+    (follower, around)
+}
+
+/// One that has seen nothing.
+pub(super) fn unopened_follower() -> (Follower, Surroundings) {
     let slot = LayoutSlot::default();
     slot.answer(0, Some(layout()));
     let around = Surroundings {
@@ -212,9 +219,7 @@ pub(super) fn follower() -> (Follower, Surroundings) {
         established: Arc::default(),
     };
     let start = BinlogPosition { file: "b.000001".into(), offset: 4 };
-    let mut follower = Follower::new(table_name(), start, around.clone());
-    follower.wire_event(&format_description()).unwrap();
-    (follower, around)
+    (Follower::new(table_name(), start, around.clone()), around)
 }
 
 /// A whole transaction that inserts the rows, ending at `end`.
