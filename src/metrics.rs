@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is counted. The names are those under which each is shown.
+/// What is counted. The log shows what was counted when the service stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counter {
     /// Jobs claimed.
@@ -27,6 +27,8 @@ pub enum Counter {
     Sweeps,
     /// Events of any table read from the log.
     EventsRead,
+    /// Events of kinds that we do not know; they may have been anything.
+    EventsUnknown,
     /// Times the log stream had to be taken up again.
     StreamBreaks,
     /// Panics caught in the thread that reads the log.
@@ -43,7 +45,32 @@ pub enum Counter {
     LostToDegraded,
 }
 
-const COUNTERS: usize = Counter::LostToDegraded as usize + 1;
+impl Counter {
+    /// All of them, in their order.
+    pub const ALL: [Counter; 19] = [
+        Counter::JobsClaimed,
+        Counter::JobsSucceeded,
+        Counter::JobsFailedTemporarily,
+        Counter::JobsFailedPermanently,
+        Counter::JobsReleased,
+        Counter::JobsRescued,
+        Counter::FinishesRefused,
+        Counter::ClaimsRepeated,
+        Counter::ClaimsWasted,
+        Counter::Sweeps,
+        Counter::EventsRead,
+        Counter::EventsUnknown,
+        Counter::StreamBreaks,
+        Counter::StreamPanics,
+        Counter::LostToGap,
+        Counter::LostToDecode,
+        Counter::LostToVisibility,
+        Counter::LostToDown,
+        Counter::LostToDegraded,
+    ];
+}
+
+const COUNTERS: usize = Counter::ALL.len();
 
 /// The counters of one service. Share it in an `Arc`.
 #[derive(Debug, Default)]
@@ -64,5 +91,30 @@ impl Metrics {
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {
         self.0[counter as usize].load(Ordering::Relaxed)
+    }
+
+    /// Those that counted something.
+    #[must_use]
+    pub fn counted(&self) -> Vec<(Counter, u64)> {
+        Counter::ALL.into_iter().map(|counter| (counter, self.get(counter))).filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counter_has_a_place_of_its_own() {
+        for (place, counter) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, place);
+        }
+    }
+
+    #[test]
+    fn only_what_counted_is_shown() {
+        let metrics = Metrics::default();
+        metrics.add(Counter::Sweeps, 2);
+        assert_eq!(metrics.counted(), [(Counter::Sweeps, 2)]);
     }
 }

@@ -10,13 +10,12 @@ pub use inspection::examine;
 
 use crate::cdc::{LogStatus, Watcher};
 use crate::config::{Config, SweepConfig};
-use crate::dispatch::{self, Mode, RunError, Surroundings};
+use crate::dispatch::{self, Mode, RunError, Surroundings, SweepPace};
 use crate::metrics::Metrics;
 use crate::reconnect::ReconnectPauses;
 use crate::store::{Session, Store, StoreError, read_schema_state};
 use crate::wakeup::Wakeup;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -48,16 +47,17 @@ pub async fn run(config: &Config, stop: CancellationToken) -> Result<(), Service
     let (wakeup, metrics) = (Arc::new(Wakeup::default()), Arc::new(Metrics::default()));
     let watcher = Watcher::new(&store, &config.binlog, Arc::clone(&wakeup), Arc::clone(&metrics));
     let whole = watch::Sender::new(true);
-    let sweep_interval = pace(watcher.status(), whole.subscribe(), &config.sweep);
+    let sweep_pace = pace(watcher.status(), whole.subscribe(), &config.sweep);
     tokio::spawn(inspection::keep_watch(config.clone(), store.clone(), watcher.status(), whole));
     let watching_until = CancellationToken::new();
     let watching = tokio::spawn(watcher.run(watching_until.clone()));
-    let around = Surroundings { store, wakeup, metrics, sweep_interval, stop };
+    let around = Surroundings { store, wakeup, metrics: Arc::clone(&metrics), sweep_pace, stop };
     let ended = tokio::select! {
         ended = dispatch::run(config, Mode::Serve, around) => ended.map_err(ServiceError::from),
         _ = watching => Err(ServiceError::Watcher),
     };
     watching_until.cancel();
+    tracing::info!(counted = ?metrics.counted(), "what the service did");
     ended
 }
 
@@ -65,8 +65,8 @@ pub async fn run(config: &Config, stop: CancellationToken) -> Result<(), Service
 pub async fn run_once(config: &Config, stop: CancellationToken) -> Result<(), ServiceError> {
     let store = Store::new(&config.database);
     read_schema_state(&mut store.session()).await?.require_current()?;
-    let (_, sweep_interval) = watch::channel(config.sweep.interval);
-    let around = Surroundings { store, wakeup: Arc::default(), metrics: Arc::default(), sweep_interval, stop };
+    let (_, sweep_pace) = watch::channel(SweepPace { interval: config.sweep.interval, degraded: false });
+    let around = Surroundings { store, wakeup: Arc::default(), metrics: Arc::default(), sweep_pace, stop };
     Ok(dispatch::run(config, Mode::Once, around).await?)
 }
 
@@ -91,14 +91,15 @@ async fn wait_for_tables(session: &mut Session, stop: &CancellationToken) -> Res
     }
 }
 
-/// How long it is from one sweep to the next: short while the log can't be followed, or does not show every row.
+/// How often the table is swept: often while the log can't be followed, or does not show every row.
 fn pace(
     mut status: watch::Receiver<LogStatus>,
     mut whole: watch::Receiver<bool>,
     sweep: &SweepConfig,
-) -> watch::Receiver<Duration> {
-    let SweepConfig { interval, degraded_interval } = *sweep;
-    let (sender, receiver) = watch::channel(degraded_interval);
+) -> watch::Receiver<SweepPace> {
+    let healthy = SweepPace { interval: sweep.interval, degraded: false };
+    let degraded = SweepPace { interval: sweep.degraded_interval, degraded: true };
+    let (sender, receiver) = watch::channel(degraded);
     tokio::spawn(async move {
         loop {
             let changed = tokio::select! {
@@ -109,7 +110,7 @@ fn pace(
                 return;
             }
             let is_healthy = status.borrow_and_update().is_following() && *whole.borrow_and_update();
-            let pace = if is_healthy { interval } else { degraded_interval };
+            let pace = if is_healthy { healthy } else { degraded };
             sender.send_if_modified(|now| std::mem::replace(now, pace) != pace);
         }
     });

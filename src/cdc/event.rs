@@ -42,6 +42,12 @@ impl EventHeader {
 
 /// Kinds of events: `mysql/binlog/event/binlog_event.h` of MySQL 9.7, `log_event.h` of MariaDB 11.8.
 pub(super) mod kind {
+    /// Whether the kind is one of those that servers wrote when this was written: MySQL up to 9 (`Log_event_type` in
+    /// its source documentation), MariaDB up to 11 (its manual, "Replication Protocol").
+    pub(in crate::cdc) fn is_known(kind: u8) -> bool {
+        matches!(kind, 0..=42 | 160..=171)
+    }
+
     pub(in crate::cdc) const QUERY: u8 = 2;
     pub(in crate::cdc) const ROTATE: u8 = 4;
     pub(in crate::cdc) const FORMAT_DESCRIPTION: u8 = 15;

@@ -83,6 +83,9 @@ impl Follower {
             return 0;
         }
         self.tracker.pass(header);
+        if !kind::is_known(header.kind) {
+            self.around.metrics.increment(Counter::EventsUnknown);
+        }
         if header.kind == kind::TRANSACTION_PAYLOAD {
             return self.payload(body);
         }

@@ -43,6 +43,15 @@ const CLAIM_LANES: usize = 2;
 /// The horizon for timers is the sweep's interval and this much more.
 const HORIZON_MARGIN: Duration = Duration::from_secs(60);
 
+/// How often the table is swept now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SweepPace {
+    /// From one sweep to the next.
+    pub interval: Duration,
+    /// Whether sweeping stands in for the log, which can't be followed.
+    pub degraded: bool,
+}
+
 /// What a dispatch runs with.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
@@ -52,8 +61,8 @@ pub struct Surroundings {
     pub wakeup: Arc<Wakeup>,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// How long it is from one sweep to the next, now.
-    pub sweep_interval: watch::Receiver<Duration>,
+    /// How often the table is swept now.
+    pub sweep_pace: watch::Receiver<SweepPace>,
     /// Begins a stop.
     pub stop: CancellationToken,
 }
@@ -114,7 +123,7 @@ fn dispatcher(
         batch_size: config.dispatch.batch_size,
         drain: config.dispatch.drain,
         done,
-        sweep_interval: around.sweep_interval,
+        sweep_pace: around.sweep_pace,
         metrics: around.metrics,
         stop: around.stop,
         give_up,

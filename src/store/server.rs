@@ -115,9 +115,14 @@ pub(super) fn log_status_sql(flavour: Flavour) -> &'static str {
 }
 
 /// The columns of `queued_job` in their order; empty when there is no such table.
+///
+/// The log shows a change of the table before the information schema does; reading from the table first waits
+/// until the change is done.
 pub async fn read_columns(session: &mut Session) -> Result<Vec<String>, StoreError> {
     within_deadline(async {
         let mut lease = session.lease().await?;
+        // No such table is told below.
+        let _ = lease.conn().query_drop("SELECT 1 FROM queued_job LIMIT 0").await;
         let columns = columns_of(lease.conn(), "queued_job").await?;
         lease.keep();
         Ok(columns)

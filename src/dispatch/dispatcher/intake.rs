@@ -85,7 +85,7 @@ impl Dispatcher {
 
     /// Plans the next sweep from now on.
     pub(super) fn plan_sweep(&mut self) {
-        self.next_sweep = Instant::now() + *self.parts.sweep_interval.borrow_and_update();
+        self.next_sweep = Instant::now() + self.parts.sweep_pace.borrow_and_update().interval;
     }
 
     fn take_in(&mut self, job: DueJob) {
@@ -118,6 +118,7 @@ impl Dispatcher {
             Some(SweepCause::Start) => Counter::LostToDown,
             Some(SweepCause::Gap | SweepCause::Resumed) => Counter::LostToGap,
             Some(SweepCause::Unreadable | SweepCause::Statement | SweepCause::PreparedCommit) => Counter::LostToDecode,
+            Some(SweepCause::PeerGone) | None if self.parts.sweep_pace.borrow().degraded => Counter::LostToDegraded,
             Some(SweepCause::PeerGone) | None => Counter::LostToVisibility,
         };
         if lost > 0 {

@@ -8,6 +8,7 @@ mod intake;
 mod peers;
 mod stopping;
 
+use super::SweepPace;
 use super::completer::Done;
 use super::executor::Executor;
 use super::lanes::Report;
@@ -73,8 +74,8 @@ pub struct Parts {
     pub drain: Duration,
     /// Told of each recorded job.
     pub done: mpsc::Receiver<Done>,
-    /// How long it is from one sweep to the next, now.
-    pub sweep_interval: watch::Receiver<Duration>,
+    /// How often the table is swept now.
+    pub sweep_pace: watch::Receiver<SweepPace>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// A stop: no more claims, wait for the calls in flight.
@@ -168,7 +169,7 @@ impl Dispatcher {
                 hints = self.parts.wakeup.wait(), if self.stopping.is_none() => self.on_hints(hints),
                 () = tokio::time::sleep_until(wake_at) => self.on_time(),
                 () = self.parts.stop.cancelled(), if self.stopping.is_none() => self.begin_stop(),
-                Ok(()) = self.parts.sweep_interval.changed() => self.plan_sweep(),
+                Ok(()) = self.parts.sweep_pace.changed() => self.plan_sweep(),
             }
         }
     }
