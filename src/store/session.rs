@@ -38,13 +38,12 @@ impl Session {
 
     /// Takes the connection out, opening one if there is none.
     pub(super) async fn lease(&mut self) -> Result<Lease<'_>, StoreError> {
-        let conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => {
-                let (host, conn) = self.servers.open().await?;
-                self.host = host;
-                conn
-            }
+        let conn = if let Some(conn) = self.conn.take() {
+            conn
+        } else {
+            let (host, conn) = self.servers.open().await?;
+            self.host = host;
+            conn
         };
         Ok(Lease { conn, home: &mut self.conn })
     }
