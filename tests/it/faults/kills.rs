@@ -43,8 +43,8 @@ async fn a_service_killed_again_and_again_loses_nothing_and_doubles_only_what_wa
         service.kill().await;
         in_flight.extend(left_in_flight(&database).await);
     }
-    let watch = OrphanWatch::start(&database);
     let mut service = following(&ini).await;
+    let watch = OrphanWatch::start(&database);
     let written = load.stop_after(ENOUGH).await;
     let found = check(&database, &receiver, &written).await;
     let in_flight = in_flight.len();
