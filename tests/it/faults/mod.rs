@@ -43,6 +43,11 @@ fn times(short: usize, full: usize) -> usize {
     if std::env::var_os("STRINGS_QUEUE_SLOW").is_some() { full } else { short }
 }
 
+/// How long the jobs of a scenario may take to become final; a full form leaves many.
+fn settles() -> Duration {
+    SETTLES * u32::try_from(times(1, 7)).unwrap()
+}
+
 /// A service on the database that has begun to follow the log.
 async fn following(ini: &Path) -> Service {
     let service = Service::run(ini);
