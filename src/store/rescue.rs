@@ -18,11 +18,14 @@ const BATCH: usize = 1_000;
 const ABANDONED: &str = "state = 'executing' AND (claimed_by IS NULL OR claim_expires_at IS NULL \
     OR claim_expires_at < NOW(6) OR IS_FREE_LOCK(claimed_by) = 1)";
 
+/// A row that was called again at no retries left, and lost once more. An application may insert less than none.
+const GIVEN_UP: &str = "remaining_retries < 0 AND attempt > 1";
+
 /// Takes abandoned jobs back and makes them workable at once; their ids.
 ///
 /// A rescued job is charged a retry, for its call may have happened. At none left it is called again once all the
-/// same, for it may not have; `remaining_retries` is -1 then, and a job rescued at -1 is given up, so that one
-/// that kills its dispatchers comes to an end. The SELECT reads the executing rows through the index on
+/// same, for it may not have; `remaining_retries` is -1 then, and a job rescued at -1 from a later try is given up,
+/// so that one that kills its dispatchers comes to an end (`Standing::rescue`). The SELECT reads the executing rows through the index on
 /// state; the UPDATE locks through the primary key and looks again, under the lock, that they are abandoned.
 pub async fn rescue(session: &mut Session) -> Result<Vec<JobId>, StoreError> {
     within_deadline(async {
@@ -63,10 +66,10 @@ async fn lock_abandoned(conn: &mut mysql_async::Conn, ids: &[JobId]) -> Result<V
 async fn take_back(conn: &mut mysql_async::Conn, rescued: &[JobId], lines: &[HistoryLine]) -> Result<(), StoreError> {
     if !rescued.is_empty() {
         let update = format!(
-            "UPDATE queued_job SET state = IF(remaining_retries < 0, 'discarded', 'retryable'), run_at = NOW(6), \
-             result_code = IF(remaining_retries < 0, 2, result_code), \
-             last_finished_at = IF(remaining_retries < 0, NOW(), last_finished_at), \
-             last_response = IF(remaining_retries < 0, '(its dispatcher ended without a result)', last_response), \
+            "UPDATE queued_job SET state = IF({GIVEN_UP}, 'discarded', 'retryable'), run_at = NOW(6), \
+             result_code = IF({GIVEN_UP}, 2, result_code), \
+             last_finished_at = IF({GIVEN_UP}, NOW(), last_finished_at), \
+             last_response = IF({GIVEN_UP}, '(its dispatcher ended without a result)', last_response), \
              claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL, \
              remaining_retries = GREATEST(remaining_retries, 0) - 1 WHERE id IN ({})",
             id_list(rescued)

@@ -6,6 +6,7 @@ mod cdc;
 mod check;
 mod docs;
 mod layering;
+mod moves;
 mod operations;
 mod packaging;
 mod sandbox;
