@@ -7,7 +7,9 @@ use super::request::{CallSpec, check_row};
 use super::response::{Answer, judge};
 use super::slots::HostKey;
 use crate::config::HttpConfig;
+use crate::failpoints::failpoint;
 use crate::job::{Attempt, JobId, Outcome, RetryBudget, Retryable, messages};
+use crate::panics;
 use crate::store::{ClaimToken, ClaimedJob, HistoryLine};
 use reqwest::{Request, Response};
 use std::time::{Duration, SystemTime};
@@ -66,7 +68,9 @@ impl Executor {
         let begun = Instant::now();
         let mut ended = ended_of(&job);
         let attempt = job.attempt;
-        let (outcome, status) = self.call_until_interrupted(job, &mut ended.lines).await;
+        let calling = self.call_until_interrupted(job, &mut ended.lines);
+        let (outcome, status) = panics::quietly_await(calling).await.unwrap_or_else(|panic| broken(&panic));
+        failpoint!("after-call");
         log_outcome((ended.id, attempt), host, status, (begun.elapsed(), &outcome));
         if !matches!(outcome, Outcome::Interrupted) {
             ended.lines.push(line(ended.id, messages::finished(ended.id, &outcome)));
@@ -83,6 +87,7 @@ impl Executor {
 
     async fn call_until_interrupted(&self, job: ClaimedJob, lines: &mut Vec<HistoryLine>) -> (Outcome, Option<u16>) {
         let calling = calling_line(&job);
+        failpoint!("before-call");
         let (request, spec, clock_micros) = match self.prepare(job).await {
             Ok(prepared) => prepared,
             Err(outcome) => return (outcome, None),
@@ -211,6 +216,13 @@ fn cause(error: reqwest::Error) -> String {
         innermost = source;
     }
     if std::ptr::addr_eq(innermost, &raw const error) { error.to_string() } else { innermost.to_string() }
+}
+
+/// A panic breaks the call that it happens in and no other. The call may have been made, so it is tried again, and
+/// a job that breaks each of its calls comes to an end.
+fn broken(panic: &str) -> (Outcome, Option<u16>) {
+    tracing::error!(panic, "a call broke off inside strings-queue; please report it");
+    (temporary("(the call broke off by a fault of strings-queue itself)".to_owned()), None)
 }
 
 fn timeout(after: Duration) -> Outcome {

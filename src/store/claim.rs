@@ -6,6 +6,7 @@
 use super::error::StoreError;
 use super::row::{Body, ClaimToken, ClaimedJob, column, text};
 use super::session::{Session, within_deadline};
+use crate::failpoints::failpoint;
 use crate::job::{Attempt, JobId, JobState};
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
@@ -78,6 +79,7 @@ pub async fn claim(
         results.collect::<Row>().await?;
         let rows: Vec<Row> = results.collect().await?;
         results.drop_result().await?;
+        failpoint!("claim-committed", StoreError::Connection("a failpoint".to_owned()));
         lease.keep();
         sort_out(jobs, token, rows)
     })

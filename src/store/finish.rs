@@ -8,6 +8,7 @@ use super::history::{HistoryLine, history_sql, history_sql_for};
 use super::json_rows::quoted_json;
 use super::row::ClaimToken;
 use super::session::{Lease, Session, within_deadline};
+use crate::failpoints::failpoint;
 use crate::job::{Conclusion, JobId, JobState, messages};
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
@@ -50,6 +51,7 @@ pub async fn finish(
 ) -> Result<FinishReport, StoreError> {
     batch.sort_unstable_by_key(|finished| finished.id);
     within_deadline(async {
+        failpoint!("before-finish", StoreError::Connection("a failpoint".to_owned()));
         let mut lease = session.lease().await?;
         let report = match lease.conn().query_drop(whole_sql(batch, lines)?).await.map_err(StoreError::from) {
             Err(error) if error.code() == Some(NOT_ALL) => {
@@ -58,6 +60,7 @@ pub async fn finish(
             }
             other => other.map(|()| FinishReport::default())?,
         };
+        failpoint!("finish-committed", StoreError::Connection("a failpoint".to_owned()));
         lease.keep();
         Ok(report)
     })

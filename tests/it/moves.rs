@@ -20,6 +20,9 @@ struct Case<C> {
     circumstances: C,
 }
 
+/// The columns of a standing, in its order.
+type StandingRow = (String, u32, i32, Option<i32>, Option<u64>);
+
 /// The rows of one test: `rows[n]` has the id `n + 1`.
 struct Rows<C> {
     database: TestDatabase,
@@ -108,15 +111,14 @@ impl<C: Copy + std::fmt::Debug> Rows<C> {
     async fn standings(&self) -> Vec<Standing> {
         let sql = "SELECT CAST(state AS CHAR), attempt, remaining_retries, result_code, claim_token \
                    FROM queued_job ORDER BY id";
-        let rows: Vec<(String, u32, i32, Option<i32>, Option<u64>)> = self.database.query(sql).await;
-        let read =
-            |(state, attempt, remaining_retries, code, token): (String, u32, i32, Option<i32>, Option<u64>)| Standing {
-                state: JobState::from_name(&state).unwrap(),
-                attempt: Attempt(attempt),
-                remaining_retries,
-                result_code: code.map(result_code),
-                token,
-            };
+        let rows: Vec<StandingRow> = self.database.query(sql).await;
+        let read = |(state, attempt, remaining_retries, code, token): StandingRow| Standing {
+            state: JobState::from_name(&state).unwrap(),
+            attempt: Attempt(attempt),
+            remaining_retries,
+            result_code: code.map(result_code),
+            token,
+        };
         rows.into_iter().map(read).collect()
     }
 
