@@ -3,6 +3,7 @@
 //! Other crates' events are held at `warn` however verbose we are: below that some of them show headers, and so
 //! credentials. Only `RUST_LOG` lets them speak.
 
+use crate::job::printable::is_unprintable;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use tracing::Dispatch;
@@ -96,7 +97,7 @@ fn one_line(text: &str, colours: bool) -> String {
         match character {
             '\u{1b}' if colours => line.push(character),
             '\n' | '\r' | '\t' => line.extend(character.escape_default()),
-            _ if character.is_control() => drop(write!(line, "\\u{{{:x}}}", u32::from(character))),
+            _ if is_unprintable(character) => drop(write!(line, "\\u{{{:x}}}", u32::from(character))),
             _ => line.push(character),
         }
     }
@@ -175,10 +176,10 @@ mod tests {
 
     #[test]
     fn no_text_breaks_the_line() {
-        let hostile = "a\nb\r\tc\u{1b}[31m\u{0}\u{9b}\u{85}d";
+        let hostile = "a\nb\r\tc\u{1b}[31m\u{0}\u{9b}\u{85}\u{202e}\u{2028}d";
         for format in [LogFormat::Text, LogFormat::Json] {
             let text = logged(format, 0, None, || info!(shown = %hostile, debugged = ?hostile, "called {hostile}"));
-            assert_eq!(text.chars().filter(|character| character.is_control()).collect::<String>(), "\n", "{text}");
+            assert_eq!(text.chars().filter(|character| is_unprintable(*character)).collect::<String>(), "\n", "{text}");
         }
         assert_eq!(one_line("\u{1b}[2ma\n", true), "\u{1b}[2ma\\n");
     }

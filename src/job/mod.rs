@@ -10,6 +10,7 @@ pub mod messages;
 mod model;
 pub mod moves;
 pub mod outcome;
+pub mod printable;
 pub mod retry_policy;
 pub mod state;
 pub mod url_text;
