@@ -43,7 +43,7 @@ pub struct ClaimedJob {
 }
 
 /// A job's `body`: exactly the stored bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Body {
     /// NULL: the request has no body.
     Absent,
@@ -85,5 +85,46 @@ impl std::fmt::Debug for ClaimedJob {
             .field("id", &self.id)
             .field("attempt", &self.attempt)
             .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Body {
+    /// How long it is, and never what it says.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Body::Absent => formatter.write_str("no body"),
+            Body::Here(bytes) => write!(formatter, "a body of {} bytes", bytes.len()),
+            Body::InTable(length) => write!(formatter, "a body of {length} bytes in the table"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_secret_of_a_job_is_in_its_debug_form(secret in "[A-Za-z]{12}", attempt in any::<u32>()) {
+            let bytes = secret.clone().into_bytes();
+            let job = ClaimedJob {
+                id: JobId(7),
+                token: ClaimToken(7),
+                attempt: Attempt(attempt),
+                method: "post".to_owned(),
+                url: format!("http://ann:{secret}@web/{secret}?{secret}"),
+                body: Body::Here(bytes.clone()),
+                timeout_secs: 60,
+                remaining_retries: 5,
+                retry_delay_secs: 60,
+                claimed_at_micros: 0,
+            };
+            for shown in [format!("{job:?} {job:#?}"), format!("{:?} {:#?}", job.body, job.body)] {
+                prop_assert!(!shown.contains(&secret) && !shown.contains(&format!("{bytes:?}")), "{shown}");
+            }
+        }
     }
 }
