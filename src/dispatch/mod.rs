@@ -12,6 +12,7 @@ mod dispatcher;
 mod executor;
 mod lanes;
 mod network;
+mod ready;
 mod request;
 mod response;
 mod slots;
@@ -86,7 +87,6 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
         client: CallClient::new(config)?,
         bodies: Bodies::new(around.store.session()),
         http: config.http.clone(),
-        claim_grace: config.dispatch.claim_grace,
         records,
         interrupt: CancellationToken::new(),
     };

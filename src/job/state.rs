@@ -68,7 +68,7 @@ impl JobState {
 }
 
 /// The ancestor's `result_code` of a job that was called at least once. NULL means not run yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ResultCode {
     /// 0
     Success = 0,
