@@ -70,8 +70,8 @@ pub struct Surroundings {
 
 /// Dispatches until a stop has drained; or, in [`Mode::Once`], until nothing is workable.
 pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<(), RunError> {
-    let (records, records_in) = mpsc::channel(config.dispatch.max_in_flight.max(1));
-    let (done, done_in) = mpsc::channel(config.dispatch.max_in_flight.max(1));
+    let (records, records_in) = mpsc::channel(config.dispatch.batch_size * 2);
+    let (done, done_in) = mpsc::channel(config.dispatch.batch_size * 2);
     let give_up = CancellationToken::new();
     let completer = Completer {
         session: around.store.session(),

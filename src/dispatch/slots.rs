@@ -143,6 +143,21 @@ impl Slots {
         waiting > 0 && waiting + self.promised_unknown > ahead / 2
     }
 
+    /// Whether a claim of unread rows now would be so small, with calls ending so quickly, that it had better wait for
+    /// some more of them to end. False when no call is under way.
+    #[must_use]
+    pub fn is_too_little(&self) -> bool {
+        self.all.calling > 0 && self.free_for_unknown() < self.all.pace.lately(self.now).min(MOST_AHEAD) / 4
+    }
+
+    /// Whether a host has no room for more, and will have none for some moments: fewer of its calls end meanwhile than
+    /// it has under way.
+    #[must_use]
+    pub fn is_held_up(&self) -> bool {
+        let slow = |used: &Use| used.pace.lately(self.now) < self.limit_per_host;
+        self.free_for_unknown() == 0 && self.per_host.values().any(|used| self.room_of(used) == 0 && slow(used))
+    }
+
     /// Promises slots to a claim of rows whose hosts are unknown.
     pub fn promise_unknown(&mut self, count: usize) {
         self.promised_unknown += count;

@@ -24,6 +24,9 @@ impl Dispatcher {
     /// Starts claims for as many jobs as there are free slots.
     pub(super) fn start_claims(&mut self) {
         while !self.idle_lanes.is_empty() && !self.parts.slots.is_enough(self.ready.len()) {
+            if self.waiting.parked() == 0 && self.parts.slots.is_too_little() {
+                return;
+            }
             let order = self.next_order();
             if order.unread.is_empty() && order.parked.is_empty() {
                 return;
@@ -43,10 +46,10 @@ impl Dispatcher {
         ClaimOrder { unread, parked }
     }
 
-    /// When the busiest host leaves no room for unread jobs, learn their hosts: the others need not wait for it.
+    /// When a slow host leaves no room for unread jobs, learn their hosts: the others need not wait for it.
     pub(super) fn start_reading_hosts(&mut self) {
         let slots = &self.parts.slots;
-        if self.waiting.unread() == 0 || slots.free() == 0 || slots.free_for_unknown() > 0 {
+        if self.waiting.unread() == 0 || slots.free() == 0 || !slots.is_held_up() {
             return;
         }
         let Some(lane) = self.idle_hosts_lane.take() else { return };
