@@ -10,7 +10,7 @@ use crate::config::HttpConfig;
 use crate::failpoints::failpoint;
 use crate::job::{Attempt, JobId, Outcome, RetryBudget, Retryable, messages};
 use crate::panics;
-use crate::store::{ClaimToken, ClaimedJob, HistoryLine};
+use crate::store::{Body, ClaimToken, ClaimedJob, HistoryLine};
 use reqwest::{Request, Response};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
@@ -54,8 +54,6 @@ pub struct Executor {
     pub bodies: Bodies,
     /// How answers are read and judged.
     pub http: HttpConfig,
-    /// How much longer than its timeout a job stays ours.
-    pub claim_grace: Duration,
     /// Where results go.
     pub records: mpsc::Sender<Record>,
     /// Ends all calls in flight, when a stop has waited long enough.
@@ -86,6 +84,9 @@ impl Executor {
     }
 
     async fn call_until_interrupted(&self, job: ClaimedJob, lines: &mut Vec<HistoryLine>) -> (Outcome, Option<u16>) {
+        if Instant::now() > job.begin_by.into() {
+            return (Outcome::Interrupted, None);
+        }
         let calling = calling_line(&job);
         failpoint!("before-call");
         let (request, spec, clock_micros) = match self.prepare(job).await {
@@ -123,10 +124,14 @@ impl Executor {
         Ok((request, spec, job.claimed_at_micros))
     }
 
-    /// The claim lasts for the job's timeout and its grace. A body that is not there after half of that grace
-    /// gives the job back, so that its call never outlives the claim.
+    /// A body that is not there in time gives the job back, so that its call never outlives the claim.
     async fn load_body(&self, job: &mut ClaimedJob) -> Result<LoadedBody, Outcome> {
-        let loading = tokio::time::timeout(self.claim_grace / 2, self.bodies.load(job));
+        let length = match std::mem::replace(&mut job.body, Body::Absent) {
+            Body::Absent => return Ok(LoadedBody::here(None)),
+            Body::Here(bytes) => return Ok(LoadedBody::here(Some(bytes))),
+            Body::InTable(length) => length,
+        };
+        let loading = tokio::time::timeout_at(job.begin_by.into(), self.bodies.load(job, length));
         tokio::select! {
             loaded = loading => match loaded {
                 Ok(Ok(body)) => Ok(body),

@@ -4,6 +4,7 @@ use super::error::StoreError;
 use crate::job::{Attempt, JobId};
 use mysql_async::Row;
 use mysql_async::prelude::FromValue;
+use std::time::Instant;
 
 /// Proof that a row is ours: drawn at random for each claim, checked by every write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,6 +41,8 @@ pub struct ClaimedJob {
     pub retry_delay_secs: i32,
     /// The database's clock at the claim: microseconds since 1970 UTC.
     pub claimed_at_micros: u64,
+    /// The call must have begun by then: it ends before the claim expires, and there is time to write its result.
+    pub begin_by: Instant,
 }
 
 /// A job's `body`: exactly the stored bytes.
@@ -121,6 +124,7 @@ mod tests {
                 remaining_retries: 5,
                 retry_delay_secs: 60,
                 claimed_at_micros: 0,
+                begin_by: std::time::Instant::now(),
             };
             for shown in [format!("{job:?} {job:#?}"), format!("{:?} {:#?}", job.body, job.body)] {
                 prop_assert!(!shown.contains(&secret) && !shown.contains(&format!("{bytes:?}")), "{shown}");

@@ -8,7 +8,9 @@ use mysql_async::prelude::Queryable;
 use std::time::Duration;
 use strings_queue::config::Config;
 use strings_queue::job::{Attempt, Conclusion, JobId, JobState, ResultCode, Standing};
-use strings_queue::store::{ClaimTerms, ClaimToken, Finished, Session, Store, claim, finish, release, rescue};
+use strings_queue::store::{
+    ClaimTerms, ClaimToken, Finished, HistoryLine, Session, Store, claim, finish, release, rescue,
+};
 
 /// More rows than this would make a test slow.
 const MOST_ROWS: usize = 1_000;
@@ -251,8 +253,14 @@ async fn a_release_moves_rows_as_the_model_says() {
     let cases = crossed(&standings(&[None, Some(number), Some(7)]), &[()]);
     let mut rows = Rows::insert((database, session), cases, |()| held()).await;
     let claims: Vec<(JobId, ClaimToken)> = rows.ids().into_iter().map(|id| (id, token)).collect();
-    release(&mut rows.session, &claims, &[]).await.unwrap();
+    let line = |id: &JobId| HistoryLine { job: *id, message: format!("it's job {id}"), at_micros: None };
+    let lines: Vec<HistoryLine> = rows.ids().iter().map(line).collect();
+    release(&mut rows.session, &claims, &lines).await.unwrap();
     rows.compare(|case| case.standing.release(number)).await;
+    let told: Vec<(u64, String)> = rows.database.query("SELECT job_id, msg FROM queued_job_log ORDER BY job_id").await;
+    let given = rows.cases.iter().zip(rows.ids()).filter(|(case, _)| case.standing.release(number).is_some());
+    let expected: Vec<(u64, String)> = given.map(|(_, id)| (id.0, format!("it's job {id}"))).collect();
+    assert_eq!(told, expected, "lines of what was given back, and of no other");
 }
 
 /// What a row says of its owner.

@@ -12,6 +12,7 @@ use super::SweepPace;
 use super::completer::Done;
 use super::executor::Executor;
 use super::lanes::Report;
+use super::ready::Ready;
 use super::slots::{HostKey, Slots};
 use super::sweeper::Sweeper;
 use super::timers::Timers;
@@ -92,6 +93,8 @@ pub struct Dispatcher {
     idle_hosts_lane: Option<Session>,
     idle_sweeper: Option<Sweeper>,
     waiting: Waiting,
+    /// Claimed jobs that wait for their calls.
+    ready: Ready,
     timers: Timers,
     /// How often each job was missed in a row for being invisible or locked.
     misses: HashMap<JobId, u32>,
@@ -113,6 +116,8 @@ pub struct Dispatcher {
     lanes: JoinSet<Report>,
     /// The calls; each brings back the host whose slot it holds.
     calls: JoinSet<HostKey>,
+    /// Claimed jobs on their way back uncalled.
+    returns: JoinSet<()>,
     /// Claimed jobs whose results are not written yet.
     unrecorded: usize,
 }
@@ -128,6 +133,7 @@ impl Dispatcher {
             idle_hosts_lane: Some(hosts_lane),
             idle_sweeper: Some(sweeper),
             waiting: Waiting::default(),
+            ready: Ready::default(),
             timers: Timers::default(),
             misses: HashMap::new(),
             peers: HashSet::new(),
@@ -141,6 +147,7 @@ impl Dispatcher {
             stopping: None,
             lanes: JoinSet::new(),
             calls: JoinSet::new(),
+            returns: JoinSet::new(),
             unrecorded: 0,
         }
     }
@@ -165,7 +172,8 @@ impl Dispatcher {
                     Err(error) if error.is_cancelled() => {}
                     report => self.on_report(report?),
                 },
-                Some(host) = self.calls.join_next() => self.parts.slots.give_back(&host?),
+                Some(host) = self.calls.join_next() => self.on_call_ended(&host?),
+                Some(returned) = self.returns.join_next() => returned?,
                 hints = self.parts.wakeup.wait(), if self.stopping.is_none() => self.on_hints(hints),
                 () = tokio::time::sleep_until(wake_at) => self.on_time(),
                 () = self.parts.stop.cancelled(), if self.stopping.is_none() => self.begin_stop(),
@@ -179,6 +187,8 @@ impl Dispatcher {
         if self.stopping.is_some() {
             return;
         }
+        self.parts.slots.set_now(Instant::now());
+        self.start_calls(None);
         self.start_sweep();
         self.start_claims();
         self.start_reading_hosts();
@@ -199,6 +209,13 @@ impl Dispatcher {
         }
     }
 
+    fn on_call_ended(&mut self, host: &HostKey) {
+        self.parts.slots.end_call(host);
+        if self.stopping.is_none() {
+            self.start_calls(Some(host));
+        }
+    }
+
     fn on_done(&mut self, done: &Done) {
         self.unrecorded -= 1;
         self.waiting.forget(done.id);
@@ -211,7 +228,9 @@ impl Dispatcher {
     fn wake_at(&self) -> Instant {
         match &self.stopping {
             Some(stop) => stop.next_step(),
-            None => self.timers.next().map_or(self.next_sweep, |timer| timer.min(self.next_sweep)),
+            None => {
+                [self.timers.next(), self.ready.look_at()].into_iter().flatten().fold(self.next_sweep, Instant::min)
+            }
         }
     }
 
@@ -219,6 +238,9 @@ impl Dispatcher {
         let now = Instant::now();
         if self.stopping.is_some() {
             return self.step_stop(now);
+        }
+        for (job, host) in self.ready.take_old(now) {
+            self.give_back(job, host);
         }
         while let Some(job) = self.timers.pop_due(now) {
             self.waiting.add_first(job);
@@ -230,7 +252,7 @@ impl Dispatcher {
     }
 
     fn is_over(&self) -> bool {
-        let resting = self.lanes.is_empty() && self.calls.is_empty() && self.unrecorded == 0;
+        let resting = self.lanes.is_empty() && self.calls.is_empty() && self.returns.is_empty() && self.unrecorded == 0;
         match (&self.stopping, self.parts.mode) {
             (Some(_), _) => resting,
             (None, Mode::Serve) => false,

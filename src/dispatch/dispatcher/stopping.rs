@@ -35,6 +35,9 @@ impl Dispatcher {
         let give_up_at = interrupt_at + WRITE_BACK;
         let calls = self.calls.len();
         tracing::info!(calls, drain_secs = self.parts.drain.as_secs(), "stopping: waiting for the calls in flight");
+        for (job, host) in self.ready.take_all() {
+            self.give_back(job, host);
+        }
         self.stopping = Some(Stop { interrupt_at, give_up_at, interrupted: false, given_up: false });
     }
 

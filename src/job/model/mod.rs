@@ -23,7 +23,7 @@ struct Setting<const JOBS: usize> {
     retries: i32,
     /// How many faults may happen.
     faults: u8,
-    /// How many stops.
+    /// How many stops, and jobs given back uncalled.
     stops: u8,
     /// How many jobs the user cancels.
     cancels: u8,
@@ -63,6 +63,7 @@ impl<const JOBS: usize> Model for Setting<JOBS> {
         matches!(
             step,
             Step::Stop(_)
+                | Step::GiveBack(..)
                 | Step::Cancel(_)
                 | Step::LoseAnswer(..)
                 | Step::Crash(_)

@@ -22,6 +22,8 @@ pub(super) enum Step {
     Expire(usize),
     /// Somebody's wish.
     Stop(usize),
+    /// The job waited too long for its call.
+    GiveBack(usize, usize),
     Cancel(usize),
     /// The step is done, and its answer never comes.
     LoseAnswer(usize, usize),
@@ -111,10 +113,7 @@ impl<const JOBS: usize> Ahead<'_, JOBS> {
                 world.dispatchers[who].hands[job] = Hand::Empty;
             }),
             Hand::Claiming(token) => self.add(Step::AskAgain(who, job), |world| world.claim((who, job), token, true)),
-            Hand::Held(proof) if running => self.add(Step::Call(who, job), |world| {
-                world.jobs[job].calls += 1;
-                world.dispatchers[who].hands[job] = Hand::Calling(proof);
-            }),
+            Hand::Held(proof) if running => self.of_held_job(who, job, proof),
             Hand::Held(proof) => self.add(Step::CutOff(who, job), |world| {
                 world.dispatchers[who].hands[job] = Hand::Releasing(proof);
             }),
@@ -143,6 +142,19 @@ impl<const JOBS: usize> Ahead<'_, JOBS> {
             self.add_statement(Step::Claim(who, job), Step::LoseAnswer(who, job), |world, answered| {
                 world.jobs[job].tokens_drawn += 1;
                 world.claim((who, job), tokens_drawn, answered);
+            });
+        }
+    }
+
+    pub(super) fn of_held_job(&mut self, who: usize, job: usize, proof: Proof) {
+        self.add(Step::Call(who, job), |world| {
+            world.jobs[job].calls += 1;
+            world.dispatchers[who].hands[job] = Hand::Calling(proof);
+        });
+        if self.world.stops > 0 {
+            self.add(Step::GiveBack(who, job), |world| {
+                world.stops -= 1;
+                world.dispatchers[who].hands[job] = Hand::Releasing(proof);
             });
         }
     }
