@@ -37,6 +37,10 @@ const PASSING: [u16; 21] = [
     3100, 3101,
 ];
 
+/// Server errors that say nothing of the data: a right, the database, the table or a column of it is not there. They
+/// pass when somebody mends them; so does a table that is renamed for a moment.
+const NOT_THERE: [u16; 8] = [1044, 1045, 1049, 1054, 1142, 1143, 1146, 1698];
+
 impl StoreError {
     /// Whether the same may succeed later, with nothing mended by hand.
     #[must_use]
@@ -57,7 +61,7 @@ impl StoreError {
     /// Whether the statement itself, with its data, was refused: trying the same again is of no use.
     #[must_use]
     pub fn is_refused_data(&self) -> bool {
-        matches!(self, StoreError::Server { code, .. } if !PASSING.contains(code))
+        matches!(self, StoreError::Server { code, .. } if !PASSING.contains(code) && !NOT_THERE.contains(code))
     }
 
     /// The server's error number, if the server answered.
@@ -103,6 +107,7 @@ mod tests {
         assert!(StoreError::Connection("reset".to_owned()).is_transient());
         assert!(!server(1045).is_transient());
         assert!(server(1366).is_refused_data());
+        assert!(!server(1146).is_refused_data() && !server(1146).is_transient());
     }
 
     #[test]

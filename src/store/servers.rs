@@ -6,8 +6,9 @@ use super::session::choose_isolation;
 use crate::config::{DatabaseConfig, HostPort, SslMode};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error as DriverFailure};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How long making one connection may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -16,14 +17,14 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Servers {
     database: DatabaseConfig,
-    current: AtomicUsize,
+    current: watch::Sender<usize>,
     encrypted: AtomicBool,
 }
 
 impl Servers {
     pub(super) fn new(database: DatabaseConfig) -> Servers {
         let encrypted = wants_tls(&database);
-        Servers { database, current: AtomicUsize::new(0), encrypted: AtomicBool::new(encrypted) }
+        Servers { database, current: watch::Sender::new(0), encrypted: AtomicBool::new(encrypted) }
     }
 
     /// The `[db]` settings.
@@ -37,7 +38,7 @@ impl Servers {
     pub fn current_host(&self) -> HostPort {
         let hosts = &self.database.hosts;
         let local = || HostPort { host: "localhost".to_owned(), port: 3306 };
-        hosts.get(self.current.load(Ordering::Relaxed)).cloned().unwrap_or_else(local)
+        hosts.get(self.current()).cloned().unwrap_or_else(local)
     }
 
     /// Whether connections are encrypted: as `ssl_mode` demands, or, where it only prefers, as the server can.
@@ -46,16 +47,27 @@ impl Servers {
         self.encrypted.load(Ordering::Relaxed)
     }
 
-    /// Opens a connection to the server used now, or to the next one that can be written to.
-    pub(super) async fn open(&self) -> Result<Conn, StoreError> {
+    /// The place in the settings of the host that is used now.
+    pub(super) fn current(&self) -> usize {
+        *self.current.borrow()
+    }
+
+    /// Told whenever another host is used.
+    pub(super) fn moves(&self) -> watch::Receiver<usize> {
+        self.current.subscribe()
+    }
+
+    /// Opens a connection to the server used now, or to the next one that can be written to; with its place in the
+    /// settings.
+    pub(super) async fn open(&self) -> Result<(usize, Conn), StoreError> {
         let count = self.database.hosts.len().max(1);
-        let first = self.current.load(Ordering::Relaxed);
+        let first = self.current();
         let mut failure = None;
         for index in (0..count).map(|step| (first + step) % count) {
             match self.open_at(index, count > 1).await {
                 Ok(conn) => {
-                    self.current.store(index, Ordering::Relaxed);
-                    return Ok(conn);
+                    self.current.send_if_modified(|now| std::mem::replace(now, index) != index);
+                    return Ok((index, conn));
                 }
                 Err(error) => failure = Some(error),
             }

@@ -7,6 +7,7 @@ use mysql_async::prelude::Queryable;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How long one deed (its statements together) may take before its connection is given up.
 const DEED_DEADLINE: Duration = Duration::from_secs(30);
@@ -20,18 +21,29 @@ const DEED_DEADLINE: Duration = Duration::from_secs(30);
 pub struct Session {
     servers: Arc<Servers>,
     conn: Option<Conn>,
+    /// Which of the hosts the connection was made to.
+    host: usize,
 }
 
 impl Session {
     pub(super) fn new(servers: Arc<Servers>) -> Session {
-        Session { servers, conn: None }
+        Session { servers, conn: None, host: 0 }
+    }
+
+    /// A session like this one, for another role.
+    #[must_use]
+    pub fn another(&self) -> Session {
+        Session::new(Arc::clone(&self.servers))
     }
 
     /// Takes the connection out, opening one if there is none.
     pub(super) async fn lease(&mut self) -> Result<Lease<'_>, StoreError> {
-        let conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => self.servers.open().await?,
+        let conn = if let Some(conn) = self.conn.take() {
+            conn
+        } else {
+            let (host, conn) = self.servers.open().await?;
+            self.host = host;
+            conn
         };
         Ok(Lease { conn, home: &mut self.conn })
     }
@@ -39,6 +51,18 @@ impl Session {
     /// Forgets the connection, so that the next deed opens a new one.
     pub fn disconnect(&mut self) {
         self.conn = None;
+    }
+
+    /// Told whenever a connection of the service was made to another host than the one before.
+    pub(super) fn moves(&self) -> watch::Receiver<usize> {
+        self.servers.moves()
+    }
+
+    /// Forgets a connection to another host than the one that is used now.
+    pub(super) fn follow_the_others(&mut self) {
+        if self.host != self.servers.current() {
+            self.disconnect();
+        }
     }
 
     /// The server's number of this connection, while there is one.

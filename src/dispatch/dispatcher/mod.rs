@@ -100,6 +100,8 @@ pub struct Dispatcher {
     misses: HashMap<JobId, u32>,
     /// The other dispatchers that are watched.
     peers: HashSet<String>,
+    /// Dispatchers that have ended since the last sweep.
+    ended: Vec<String>,
     /// The table holds more workable rows than were read.
     more: bool,
     /// Hints or timers were dropped: read the backlog from its beginning.
@@ -137,6 +139,7 @@ impl Dispatcher {
             timers: Timers::default(),
             misses: HashMap::new(),
             peers: HashSet::new(),
+            ended: Vec::new(),
             more: false,
             overflow: false,
             sweep_cause: Some(SweepCause::Start),
@@ -204,7 +207,7 @@ impl Dispatcher {
                 self.idle_hosts_lane = Some(lane);
                 self.on_hosts(hosts);
             }
-            Report::Peer { name, gone } => self.on_peer(&name, gone),
+            Report::Peer { name, gone } => self.on_peer(name, gone),
             Report::Swept(report) => self.on_swept(*report),
         }
     }
@@ -262,6 +265,10 @@ impl Dispatcher {
 
     fn has_workable(&self) -> bool {
         let due = self.timers.next().is_some_and(|at| at <= Instant::now());
-        due || self.more || self.overflow || !self.waiting.is_idle() || !self.misses.is_empty()
+        due || self.more
+            || self.overflow
+            || self.sweep_cause.is_some()
+            || !self.waiting.is_idle()
+            || !self.misses.is_empty()
     }
 }
