@@ -72,7 +72,7 @@ pub async fn claim(
         return Ok(Claim::default());
     }
     let sql = claim_sql(terms, token, jobs);
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let mut results = lease.conn().query_iter(sql).await?;
         results.collect::<Row>().await?;

@@ -49,7 +49,7 @@ pub async fn finish(
     lines: &[HistoryLine],
 ) -> Result<FinishReport, StoreError> {
     batch.sort_unstable_by_key(|finished| finished.id);
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let report = match lease.conn().query_drop(whole_sql(batch, lines)?).await.map_err(StoreError::from) {
             Err(error) if error.code() == Some(NOT_ALL) => {

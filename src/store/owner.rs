@@ -10,7 +10,7 @@ const WATCH_SECS: u32 = 3_600;
 
 /// The dispatchers that have jobs now. Reads the executing rows through the index on state; takes no lock.
 pub async fn read_owners(session: &mut Session) -> Result<Vec<String>, StoreError> {
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let sql = "SELECT DISTINCT claimed_by FROM queued_job WHERE state = 'executing' AND claimed_by IS NOT NULL";
         let owners = lease.conn().query(sql).await?;
@@ -89,7 +89,7 @@ impl Owner {
 
     /// Takes the lock, or makes sure that it is still held. True when it had to be taken anew.
     pub async fn hold(&mut self) -> Result<bool, StoreError> {
-        within_deadline(async {
+        within_deadline(self.session.bounds(), async {
             let mut lease = self.session.lease().await?;
             let sql = "SELECT COALESCE(IS_USED_LOCK(?) = CONNECTION_ID(), 0)";
             let held: Option<bool> = lease.conn().exec_first(sql, (&self.name,)).await?;

@@ -21,7 +21,7 @@ pub async fn release(
         return Ok(());
     }
     let sql = release_sql(claims);
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let insert = history_sql(lines).map(|insert| insert + "; ").unwrap_or_default();
         lease.conn().query_drop(format!("START TRANSACTION; {sql}; {insert}COMMIT")).await?;

@@ -25,7 +25,7 @@ const ABANDONED: &str = "state = 'executing' AND (claimed_by IS NULL OR claim_ex
 /// that kills its dispatchers comes to an end. The SELECT reads the executing rows through the index on
 /// state; the UPDATE locks through the primary key and looks again, under the lock, that they are abandoned.
 pub async fn rescue(session: &mut Session) -> Result<Vec<JobId>, StoreError> {
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let found: Vec<(u64, Option<u64>, Option<String>)> = lease
             .conn()

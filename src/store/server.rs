@@ -54,7 +54,7 @@ const VARIABLES: &str = "'version', 'log_bin', 'binlog_format', 'binlog_row_imag
 impl ServerFacts {
     /// Reads the settings from the server.
     pub async fn read(session: &mut Session) -> Result<ServerFacts, StoreError> {
-        within_deadline(async {
+        within_deadline(session.bounds(), async {
             let mut lease = session.lease().await?;
             let facts = server_facts(lease.conn()).await?;
             lease.keep();
@@ -83,8 +83,20 @@ impl ServerFacts {
     /// MySQL has a universal id; of MariaDB we take number, host and port together.
     #[must_use]
     pub fn identity(&self) -> ServerIdentity {
-        let parts = ["server_uuid", "server_id", "hostname", "port"].map(|name| self.variable(name));
+        ServerIdentity::of(|name| self.variables.get(name).map(String::as_str))
+    }
+}
+
+impl ServerIdentity {
+    /// From the values of these variables, as far as the server has them.
+    pub(super) fn of<'a>(variable: impl Fn(&str) -> Option<&'a str>) -> ServerIdentity {
+        let parts = ["server_uuid", "server_id", "hostname", "port"].map(|name| variable(name).unwrap_or_default());
         ServerIdentity(parts.join("/"))
+    }
+
+    #[cfg(test)]
+    pub(super) fn named(name: &str) -> ServerIdentity {
+        ServerIdentity(name.to_owned())
     }
 }
 
@@ -96,7 +108,7 @@ pub(super) async fn server_facts(conn: &mut Conn) -> Result<ServerFacts, StoreEr
 
 /// Where the log ends now; none when the server keeps no log. Needs the right to see the log's status.
 pub async fn read_log_head(session: &mut Session, flavour: Flavour) -> Result<Option<LogHead>, StoreError> {
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let row: Option<Row> = lease.conn().query_first(log_status_sql(flavour)).await?;
         lease.keep();
@@ -119,7 +131,7 @@ pub(super) fn log_status_sql(flavour: Flavour) -> &'static str {
 /// The log shows a change of the table before the information schema does; reading from the table first waits
 /// until the change is done.
 pub async fn read_columns(session: &mut Session) -> Result<Vec<String>, StoreError> {
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         // No such table is told below.
         let _ = lease.conn().query_drop("SELECT 1 FROM queued_job LIMIT 0").await;
