@@ -57,7 +57,7 @@ pub async fn run(config: &Config, stop: CancellationToken) -> Result<(), Service
         _ = watching => Err(ServiceError::Watcher),
     };
     watching_until.cancel();
-    tracing::info!(counted = ?metrics.counted(), "what the service did");
+    tracing::info!(counted = metrics.counted(), "what the service did");
     ended
 }
 

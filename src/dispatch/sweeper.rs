@@ -2,14 +2,36 @@
 
 use crate::job::{JobId, JobState};
 use crate::metrics::{Counter, Metrics};
-use crate::store::{DueJob, Owner, PageEnd, Session, StoreError, read_backlog, read_owners, rescue};
+use crate::store::{
+    DueJob, PageEnd, Session, StoreError, leave_read_only, read_backlog, read_lapsed_owners, read_owners, rescue,
+};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 /// How many rows of each state one page holds.
 const PAGE_ROWS: usize = 2_000;
 /// The states whose rows are workable once they are due.
 const WORKABLE: [JobState; 2] = [JobState::Available, JobState::Retryable];
+
+/// How long a lock must be seen free before its owner counts as dead. A live dispatcher whose connections were cut has
+/// a new one sooner; and a rescue has to begin within two seconds.
+pub const LAPSE: Duration = Duration::from_secs(1);
+
+/// How long after we came to a server, from another one or after an outage, no lock that is free there counts: the
+/// others come too, and have theirs to take anew. The slowest has first to give up a server that no longer answers.
+const ALL_HERE: Duration = Duration::from_secs(10);
+
+/// Our own lock, as the task that keeps it tells.
+#[derive(Debug)]
+pub struct OwnLock {
+    /// Our name.
+    pub dispatcher: String,
+    /// Whether the lock is held.
+    pub held: watch::Receiver<bool>,
+}
 
 /// Sweeps. Owned by the dispatcher, and lent to one sweep at a time.
 #[derive(Debug)]
@@ -17,13 +39,15 @@ pub struct Sweeper {
     /// The connection for the sweep's queries.
     pub session: Session,
     /// The lock that shows we are alive.
-    pub owner: Owner,
+    pub own_lock: OwnLock,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Jobs that fall due within this are read too, and get timers.
     pub horizon: Duration,
     /// Where the next page of each workable state begins; none when it was read to its end.
     ends: [Option<PageEnd>; 2],
+    /// Owners whose locks were free at the last look, and since when.
+    lapsed: HashMap<String, Instant>,
 }
 
 /// What a sweep or a refill brought.
@@ -46,6 +70,8 @@ pub struct SweepFound {
     pub rescued: Vec<JobId>,
     /// The other dispatchers that have jobs now.
     pub peers: Vec<String>,
+    /// Whether some may be dead, and must be looked at again after [`LAPSE`].
+    pub suspects: bool,
     /// Whether there are more pages.
     pub more: bool,
 }
@@ -53,8 +79,8 @@ pub struct SweepFound {
 impl Sweeper {
     /// A sweeper that has read nothing yet.
     #[must_use]
-    pub fn new(session: Session, owner: Owner, metrics: Arc<Metrics>, horizon: Duration) -> Sweeper {
-        Sweeper { session, owner, metrics, horizon, ends: [None, None] }
+    pub fn new(session: Session, own_lock: OwnLock, metrics: Arc<Metrics>, horizon: Duration) -> Sweeper {
+        Sweeper { session, own_lock, metrics, horizon, ends: [None, None], lapsed: HashMap::new() }
     }
 
     /// Makes a whole sweep: owner, rescue, and the first page of the backlog.
@@ -72,15 +98,34 @@ impl Sweeper {
     }
 
     async fn try_sweep(&mut self) -> Result<SweepFound, StoreError> {
-        match self.owner.hold().await {
-            Ok(true) => tracing::debug!(dispatcher = self.owner.name(), "the dispatcher's lock is held"),
-            Ok(false) => {}
-            // Jobs are still ours until their claims expire; the rest of the sweep is as needed as ever.
-            Err(error) => tracing::warn!(%error, "the dispatcher's lock could not be taken"),
-        }
+        leave_read_only(&mut self.session).await?;
+        // Others must see that we live before we claim. If the lock can't be had, jobs are still ours until their
+        // claims expire, and the rest of the sweep is as needed as ever.
+        let _ = timeout(LAPSE, self.own_lock.held.wait_for(|held| *held)).await;
+        let spared = self.look_at_owners().await?;
+        let rescued = self.rescue_all(&spared).await?;
+        let mut peers = read_owners(&mut self.session).await?;
+        peers.retain(|name| *name != self.own_lock.dispatcher && !self.lapsed.contains_key(name));
+        Ok(SweepFound { rescued, peers, suspects: !spared.is_empty(), ..self.next_page().await? })
+    }
+
+    /// Looks whose locks are free, and gives those for whom it is too early to tell.
+    async fn look_at_owners(&mut self) -> Result<Vec<String>, StoreError> {
+        let now = Instant::now();
+        let free = read_lapsed_owners(&mut self.session).await?;
+        // We live, whatever our lock says.
+        let free = free.into_iter().filter(|name| *name != self.own_lock.dispatcher);
+        self.lapsed = free.map(|name| (name.clone(), self.lapsed.get(&name).copied().unwrap_or(now))).collect();
+        let others_may_come = self.session.arrived().is_some_and(|ago| ago < ALL_HERE);
+        let early = self.lapsed.iter().filter(|(_, since)| others_may_come || now - **since < LAPSE);
+        Ok(early.map(|(name, _)| name.clone()).collect())
+    }
+
+    async fn rescue_all(&mut self, spared: &[String]) -> Result<Vec<JobId>, StoreError> {
+        let spared = [spared, std::slice::from_ref(&self.own_lock.dispatcher)].concat();
         let mut rescued = Vec::new();
         loop {
-            let batch = rescue(&mut self.session).await?;
+            let batch = rescue(&mut self.session, &spared).await?;
             if batch.is_empty() {
                 break;
             }
@@ -90,9 +135,7 @@ impl Sweeper {
         if !rescued.is_empty() {
             tracing::warn!(jobs = rescued.len(), "jobs taken back from dispatchers that are gone");
         }
-        let mut peers = read_owners(&mut self.session).await?;
-        peers.retain(|name| name != self.owner.name());
-        Ok(SweepFound { rescued, peers, ..self.next_page().await? })
+        Ok(rescued)
     }
 
     async fn next_page(&mut self) -> Result<SweepFound, StoreError> {

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// How long making one connection may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// The same where there are other hosts to look at.
+const SHORTER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A connection, and to whom.
 #[derive(Debug)]
@@ -20,24 +22,21 @@ pub(super) struct Opened {
     pub(super) encrypted: bool,
 }
 
-/// Connects to a host. The name is looked up each time, so that a change of its address is followed.
-pub(super) async fn open(
-    database: &DatabaseConfig,
-    host: &HostPort,
-    must_be_writable: bool,
-) -> Result<Opened, StoreError> {
+/// Connects to a host; where there are others, only if it can be written to. The name is looked up each time, so that
+/// a change of its address is followed.
+pub(super) async fn open(database: &DatabaseConfig, host: &HostPort) -> Result<Opened, StoreError> {
+    let one_of_several = database.hosts.len() > 1;
     let opening = async {
         let (mut conn, encrypted) = connect(database, host).await?;
         let variables = ask(&mut conn).await?;
-        if must_be_writable && is_on(&variables, "read_only") {
+        if one_of_several && is_on(&variables, "read_only") {
             return Err(StoreError::Connection("it is read-only".to_owned()));
         }
         choose_isolation(&mut conn, &variables).await?;
         Ok(Opened { conn, identity: ServerIdentity::of(|name| variables.get(name).map(String::as_str)), encrypted })
     };
-    tokio::time::timeout(CONNECT_DEADLINE, opening)
-        .await
-        .unwrap_or(Err(StoreError::Deadline(CONNECT_DEADLINE.as_secs())))
+    let deadline = if one_of_several { SHORTER_DEADLINE } else { CONNECT_DEADLINE };
+    tokio::time::timeout(deadline, opening).await.unwrap_or(Err(StoreError::Deadline(deadline.as_secs())))
 }
 
 /// Whether the settings want TLS at all.

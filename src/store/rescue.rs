@@ -1,7 +1,7 @@
 //! Rescue: take jobs back from dispatchers that died or outstayed their claim.
 //!
 //! A live dispatcher holds the named lock of its name; the server frees it with the connection, however the
-//! process ended. So a free lock is proof of death, and its jobs need not wait for their claims to expire.
+//! process ended. So a lock that stays free is proof of death, and its jobs need not wait for their claims to expire.
 
 use super::claim::id_list;
 use super::error::StoreError;
@@ -14,32 +14,28 @@ use mysql_async::prelude::Queryable;
 /// The most jobs one rescue takes back; the rest follow in the next one.
 const BATCH: usize = 1_000;
 
-/// An executing row whose owner is gone.
+/// An executing row whose owner is gone. MySQL refuses to look at the lock of an empty name, which a hand may have
+/// written.
 const ABANDONED: &str = "state = 'executing' AND (claimed_by IS NULL OR claim_expires_at IS NULL \
-    OR claim_expires_at < NOW(6) OR IS_FREE_LOCK(claimed_by) = 1)";
-
-/// Takes abandoned jobs back and makes them workable at once; their ids.
+    OR claim_expires_at < NOW(6) OR IF(claimed_by > '', IS_FREE_LOCK(claimed_by), 1) = 1)";
+/// Takes abandoned jobs back and makes them workable at once; their ids. The spared owners keep what has not expired:
+/// their locks have been free for a moment only, as when a live dispatcher connects again.
 ///
 /// A rescued job is charged a retry, for its call may have happened. At none left it is called again once all the
 /// same, for it may not have; `remaining_retries` is -1 then, and a job rescued at -1 is given up, so that one
 /// that kills its dispatchers comes to an end. The SELECT reads the executing rows through the index on
-/// state; the UPDATE locks through the primary key and looks again, under the lock, that they are abandoned.
-pub async fn rescue(session: &mut Session) -> Result<Vec<JobId>, StoreError> {
+/// state; the UPDATE locks through the primary key and looks again, under the lock, that they are abandoned and under
+/// the same claims. On the connection by which the owners were looked at: another server has other locks.
+pub async fn rescue(session: &mut Session, spared: &[String]) -> Result<Vec<JobId>, StoreError> {
     within_deadline(session.bounds(), async {
-        let mut lease = session.lease().await?;
-        let found: Vec<(u64, Option<u64>, Option<String>)> = lease
-            .conn()
-            .query(format!(
-                "SELECT id, claim_token, claimed_by FROM queued_job WHERE {ABANDONED} ORDER BY id LIMIT {BATCH}"
-            ))
-            .await?;
+        let mut lease = session.lease_kept()?;
+        let found = find_abandoned(lease.conn(), spared).await?;
         if found.is_empty() {
             lease.keep();
             return Ok(Vec::new());
         }
-        let ids: Vec<JobId> = found.iter().map(|(id, ..)| JobId(*id)).collect();
-        let locked = lock_abandoned(lease.conn(), &ids).await?;
-        let rescued: Vec<JobId> = ids.into_iter().filter(|job| locked.contains(job)).collect();
+        let locked = lock_abandoned(lease.conn(), &found).await?;
+        let rescued: Vec<JobId> = found.iter().map(|found| JobId(found.0)).filter(|job| locked.contains(job)).collect();
         take_back(lease.conn(), &rescued, &lines(&found, &rescued)).await?;
         lease.keep();
         Ok(rescued)
@@ -47,11 +43,29 @@ pub async fn rescue(session: &mut Session) -> Result<Vec<JobId>, StoreError> {
     .await
 }
 
-async fn lock_abandoned(conn: &mut mysql_async::Conn, ids: &[JobId]) -> Result<Vec<JobId>, StoreError> {
+/// A row's id, its claim's token and its owner.
+type Abandoned = (u64, Option<u64>, Option<String>);
+
+async fn find_abandoned(conn: &mut mysql_async::Conn, spared: &[String]) -> Result<Vec<Abandoned>, StoreError> {
+    let mut sql = format!("SELECT id, claim_token, claimed_by FROM queued_job WHERE {ABANDONED}");
+    if !spared.is_empty() {
+        let names = vec!["?"; spared.len()].join(", ");
+        sql += &format!(" AND (claimed_by IS NULL OR claim_expires_at < NOW(6) OR claimed_by NOT IN ({names}))");
+    }
+    sql += &format!(" ORDER BY id LIMIT {BATCH}");
+    let names: Vec<mysql_async::Value> = spared.iter().map(Into::into).collect();
+    Ok(conn.exec(sql, mysql_async::Params::from(names)).await?)
+}
+
+async fn lock_abandoned(conn: &mut mysql_async::Conn, found: &[Abandoned]) -> Result<Vec<JobId>, StoreError> {
+    let ids: Vec<JobId> = found.iter().map(|(id, ..)| JobId(*id)).collect();
+    // A token has no other use here than a number, and 0 is none.
+    let tokens: Vec<JobId> = found.iter().map(|(_, token, _)| JobId(token.unwrap_or(0))).collect();
     let sql = format!(
-        "START TRANSACTION; SELECT id FROM queued_job WHERE id IN ({}) AND {ABANDONED} \
-         ORDER BY id FOR UPDATE SKIP LOCKED",
-        id_list(ids)
+        "START TRANSACTION; SELECT id FROM queued_job WHERE id IN ({}) AND COALESCE(claim_token, 0) IN ({}) \
+         AND {ABANDONED} ORDER BY id FOR UPDATE SKIP LOCKED",
+        id_list(&ids),
+        id_list(&tokens)
     );
     let mut results = conn.query_iter(sql).await?;
     results.collect::<Row>().await?;
@@ -77,7 +91,7 @@ async fn take_back(conn: &mut mysql_async::Conn, rescued: &[JobId], lines: &[His
     Ok(conn.query_drop(format!("{insert}COMMIT")).await?)
 }
 
-fn lines(found: &[(u64, Option<u64>, Option<String>)], rescued: &[JobId]) -> Vec<HistoryLine> {
+fn lines(found: &[Abandoned], rescued: &[JobId]) -> Vec<HistoryLine> {
     found
         .iter()
         .filter(|(id, ..)| rescued.contains(&JobId(*id)))

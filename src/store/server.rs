@@ -106,6 +106,21 @@ pub(super) async fn server_facts(conn: &mut Conn) -> Result<ServerFacts, StoreEr
     Ok(ServerFacts::of_variables(rows.into_iter().collect()))
 }
 
+/// Gives the connection up when its server takes no writes any more: the next deed finds the one that does. Whoever has
+/// nothing to write would not notice.
+pub async fn leave_read_only(session: &mut Session) -> Result<(), StoreError> {
+    within_deadline(session.bounds(), async {
+        let mut lease = session.lease().await?;
+        let switch: Option<(String, String)> =
+            lease.conn().query_first("SHOW GLOBAL VARIABLES LIKE 'read_only'").await?;
+        if switch.is_none_or(|(_, value)| value == "OFF") {
+            lease.keep();
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// Where the log ends now; none when the server keeps no log. Needs the right to see the log's status.
 pub async fn read_log_head(session: &mut Session, flavour: Flavour) -> Result<Option<LogHead>, StoreError> {
     within_deadline(session.bounds(), async {

@@ -70,9 +70,7 @@ impl Servers {
         let _ = self.place.subscribe().wait_for(|place| place.moves() != moves).await;
     }
 
-    /// How long ago we came to the server, from another one or after an outage; none since the start.
-    #[must_use]
-    pub fn arrived(&self) -> Option<Duration> {
+    pub(super) fn arrived(&self) -> Option<Duration> {
         self.place.borrow().arrived().map(|at| at.elapsed())
     }
 
@@ -108,16 +106,18 @@ impl Servers {
                 Ok(None) => break,
             }
         }
-        self.place.send_if_modified(|place| {
-            place.lose();
-            false
-        });
+        // A server that answers with an error is there.
+        if failures.iter().all(|(_, error)| error.code().is_none()) {
+            self.place.send_if_modified(|place| {
+                place.lose();
+                false
+            });
+        }
         Err(StoreError::of_hosts(failures))
     }
 
     async fn open_at(self: Arc<Self>, index: usize) -> (usize, Result<Opened, StoreError>) {
-        let must_be_writable = self.database.hosts.len() > 1;
-        (index, opening::open(&self.database, &self.host(index), must_be_writable).await)
+        (index, opening::open(&self.database, &self.host(index)).await)
     }
 
     fn land(&self, index: usize, opened: Opened) -> Landed {

@@ -32,6 +32,12 @@ impl Session {
         Session { servers, landed: None, at: Arc::new(AtomicU64::new(OPENING)) }
     }
 
+    /// A session like this one, for another role.
+    #[must_use]
+    pub fn another(&self) -> Session {
+        Session::new(Arc::clone(&self.servers))
+    }
+
     /// Takes the connection out, opening one if there is none for the server that is used now.
     pub(super) async fn lease(&mut self) -> Result<Lease<'_>, StoreError> {
         self.at.store(OPENING, Ordering::Relaxed);
@@ -44,9 +50,24 @@ impl Session {
         Ok(Lease { landed, home: &mut self.landed })
     }
 
+    /// Takes the connection of the last deed out. An error when there is none: a new one may lead to another server.
+    pub(super) fn lease_kept(&mut self) -> Result<Lease<'_>, StoreError> {
+        let kept = self.landed.take().filter(|landed| landed.moves == self.servers.moves());
+        let landed = kept.ok_or_else(|| StoreError::Connection("it broke between two statements".to_owned()))?;
+        self.at.store(landed.moves, Ordering::Relaxed);
+        Ok(Lease { landed, home: &mut self.landed })
+    }
+
     /// What bounds this session's next deed.
     pub(super) fn bounds(&self) -> Bounds {
         Bounds { servers: Arc::clone(&self.servers), at: Arc::clone(&self.at) }
+    }
+
+    /// Returns when this connection leads to a server that is used no longer; at once when there is none.
+    pub(super) async fn left_behind(&self) {
+        if let Some(landed) = &self.landed {
+            self.servers.moved_since(landed.moves).await;
+        }
     }
 
     /// Forgets the connection, so that the next deed opens a new one.
@@ -58,6 +79,12 @@ impl Session {
     #[must_use]
     pub fn connection_id(&self) -> Option<u32> {
         self.landed.as_ref().map(|landed| landed.conn.id())
+    }
+
+    /// How long ago we came to the server, from another one or after an outage; none since the start.
+    #[must_use]
+    pub fn arrived(&self) -> Option<Duration> {
+        self.servers.arrived()
     }
 
     /// Where this connection leads, and how often we had moved when it was made; while there is one.

@@ -5,6 +5,7 @@
 mod cdc;
 mod check;
 mod docs;
+mod faults;
 mod layering;
 mod operations;
 mod packaging;

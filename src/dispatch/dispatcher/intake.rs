@@ -2,7 +2,7 @@
 
 use super::{Dispatcher, Mode};
 use crate::dispatch::lanes::Report;
-use crate::dispatch::sweeper::{SweepFound, SweepReport};
+use crate::dispatch::sweeper::{LAPSE, SweepFound, SweepReport};
 use crate::job::JobId;
 use crate::metrics::Counter;
 use crate::store::DueJob;
@@ -71,6 +71,10 @@ impl Dispatcher {
                 found.jobs.into_iter().for_each(|job| self.take_in(job));
                 if report.whole {
                     self.plan_sweep();
+                    self.suspects = found.suspects;
+                }
+                if self.suspects {
+                    self.next_sweep = self.next_sweep.min(Instant::now() + LAPSE);
                 }
             }
             Err(error) => {
@@ -113,7 +117,9 @@ impl Dispatcher {
             return;
         }
         let overdue = found.jobs.iter().filter(|job| job.due_in_micros < -LOST_AFTER_MICROS);
-        let lost = overdue.filter(|job| !self.waiting.knows(job.id) && !found.rescued.contains(&job.id)).count();
+        // One that is locked or not to be seen yet waits for its next look.
+        let told = |job: &JobId| self.waiting.knows(*job) || self.misses.contains_key(job);
+        let lost = overdue.filter(|job| !told(&job.id) && !found.rescued.contains(&job.id)).count();
         let counter = match cause {
             Some(SweepCause::Start) => Counter::LostToDown,
             Some(SweepCause::Gap | SweepCause::Resumed) => Counter::LostToGap,
@@ -123,7 +129,7 @@ impl Dispatcher {
         };
         if lost > 0 {
             self.parts.metrics.add(counter, lost as u64);
-            tracing::info!(jobs = lost, cause = ?counter, "the sweep found jobs that the log had not shown");
+            tracing::info!(jobs = lost, cause = counter.name(), "the sweep found jobs that the log had not shown");
         }
     }
 }

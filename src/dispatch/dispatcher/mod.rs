@@ -109,6 +109,8 @@ pub struct Dispatcher {
     /// The time for a sweep has come.
     sweep_due: bool,
     last_sweep: Option<Instant>,
+    /// Some other dispatcher may be dead; the next sweep tells.
+    suspects: bool,
     stopping: Option<stopping::Stop>,
     lanes: JoinSet<Report>,
     /// The calls; each brings back the host whose slot it holds.
@@ -138,6 +140,7 @@ impl Dispatcher {
             next_sweep: Instant::now() + FAR_AWAY,
             sweep_due: false,
             last_sweep: None,
+            suspects: false,
             stopping: None,
             lanes: JoinSet::new(),
             calls: JoinSet::new(),
@@ -240,6 +243,11 @@ impl Dispatcher {
 
     fn has_workable(&self) -> bool {
         let due = self.timers.next().is_some_and(|at| at <= Instant::now());
-        due || self.more || self.overflow || !self.waiting.is_idle() || !self.misses.is_empty()
+        due || self.more
+            || self.overflow
+            || self.suspects
+            || self.sweep_due
+            || !self.waiting.is_idle()
+            || !self.misses.is_empty()
     }
 }
