@@ -99,11 +99,11 @@ impl Servers {
             }
             let patience = if untried.len() > 0 { HEAD_START } else { Duration::MAX };
             match tokio::time::timeout(patience, tries.join_next()).await {
-                Err(_) => {}
                 Ok(Some(Ok((index, Ok(opened))))) => return Ok(self.land(index, opened)),
                 Ok(Some(Ok((index, Err(error))))) => failures.push((self.host(index), error)),
-                Ok(Some(Err(_))) => {}
                 Ok(None) => break,
+                // Slow to answer: the next one is tried beside it.
+                Err(_) | Ok(Some(Err(_))) => {}
             }
         }
         // A server that answers with an error is there.
@@ -123,12 +123,12 @@ impl Servers {
     fn land(&self, index: usize, opened: Opened) -> Landed {
         self.encrypted.store(opened.encrypted, Ordering::Relaxed);
         let mut moves = 0;
-        let moved = self.place.send_if_modified(|place| {
-            let moved = place.land(index, &opened.identity, Instant::now());
+        let is_new = self.place.send_if_modified(|place| {
+            let is_new = place.land(index, &opened.identity, Instant::now());
             moves = place.moves();
-            moved
+            is_new
         });
-        if moved {
+        if is_new {
             let HostPort { host, port } = self.host(index);
             tracing::warn!(host, port, "working on another server now");
         }
