@@ -2,27 +2,19 @@
 
 use crate::job::{JobId, JobState};
 use crate::metrics::{Counter, Metrics};
-use crate::store::{
-    DueJob, PageEnd, Session, StoreError, leave_read_only, read_backlog, read_lapsed_owners, read_owners, rescue,
-};
-use std::collections::HashMap;
+use crate::store::{DueJob, PageEnd, Session, StoreError, leave_read_only, read_backlog, read_owners, rescue};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// How many rows of each state one page holds.
 const PAGE_ROWS: usize = 2_000;
 /// The states whose rows are workable once they are due.
 const WORKABLE: [JobState; 2] = [JobState::Available, JobState::Retryable];
 
-/// How long a lock must be seen free before its owner counts as dead. A live dispatcher whose connections were cut has
-/// a new one sooner; and a rescue has to begin within two seconds.
-pub const LAPSE: Duration = Duration::from_secs(1);
-
-/// How long after we came to a server, from another one or after an outage, no lock that is free there counts: the
-/// others come too, and have theirs to take anew. The slowest has first to give up a server that no longer answers.
-const ALL_HERE: Duration = Duration::from_secs(10);
+/// How long a sweep waits for our own lock.
+const OWN_LOCK: Duration = Duration::from_secs(1);
 
 /// Our own lock, as the task that keeps it tells.
 #[derive(Debug)]
@@ -46,8 +38,6 @@ pub struct Sweeper {
     pub horizon: Duration,
     /// Where the next page of each workable state begins; none when it was read to its end.
     ends: [Option<PageEnd>; 2],
-    /// Owners whose locks were free at the last look, and since when.
-    lapsed: HashMap<String, Instant>,
 }
 
 /// What a sweep or a refill brought.
@@ -70,8 +60,6 @@ pub struct SweepFound {
     pub rescued: Vec<JobId>,
     /// The other dispatchers that have jobs now.
     pub peers: Vec<String>,
-    /// Whether some may be dead, and must be looked at again after [`LAPSE`].
-    pub suspects: bool,
     /// Whether there are more pages.
     pub more: bool,
 }
@@ -80,14 +68,19 @@ impl Sweeper {
     /// A sweeper that has read nothing yet.
     #[must_use]
     pub fn new(session: Session, own_lock: OwnLock, metrics: Arc<Metrics>, horizon: Duration) -> Sweeper {
-        Sweeper { session, own_lock, metrics, horizon, ends: [None, None], lapsed: HashMap::new() }
+        Sweeper { session, own_lock, metrics, horizon, ends: [None, None] }
     }
 
-    /// Makes a whole sweep: owner, rescue, and the first page of the backlog.
-    pub async fn sweep(mut self) -> SweepReport {
+    /// Makes a whole sweep: owner, rescue (also from those dispatchers that are known to have ended), and the first
+    /// page of the backlog.
+    pub async fn sweep(mut self, ended: Vec<String>) -> SweepReport {
         self.metrics.increment(Counter::Sweeps);
         self.ends = [Some(PageEnd::default()), Some(PageEnd::default())];
-        let found = self.try_sweep().await;
+        let found = match self.try_sweep(&ended).await {
+            // A connection that broke since the last sweep shows it only when it is used; the second try has a new one.
+            Err(StoreError::Connection(_)) => self.try_sweep(&ended).await,
+            other => other,
+        };
         SweepReport { sweeper: self, whole: true, found }
     }
 
@@ -97,35 +90,22 @@ impl Sweeper {
         SweepReport { sweeper: self, whole: false, found }
     }
 
-    async fn try_sweep(&mut self) -> Result<SweepFound, StoreError> {
+    async fn try_sweep(&mut self, ended: &[String]) -> Result<SweepFound, StoreError> {
         leave_read_only(&mut self.session).await?;
         // Others must see that we live before we claim. If the lock can't be had, jobs are still ours until their
         // claims expire, and the rest of the sweep is as needed as ever.
-        let _ = timeout(LAPSE, self.own_lock.held.wait_for(|held| *held)).await;
-        let spared = self.look_at_owners().await?;
-        let rescued = self.rescue_all(&spared).await?;
+        let _ = timeout(OWN_LOCK, self.own_lock.held.wait_for(|held| *held)).await;
+        let rescued = self.rescue_all(ended).await?;
         let mut peers = read_owners(&mut self.session).await?;
-        peers.retain(|name| *name != self.own_lock.dispatcher && !self.lapsed.contains_key(name));
-        Ok(SweepFound { rescued, peers, suspects: !spared.is_empty(), ..self.next_page().await? })
-    }
-
-    /// Looks whose locks are free, and gives those for whom it is too early to tell.
-    async fn look_at_owners(&mut self) -> Result<Vec<String>, StoreError> {
-        let now = Instant::now();
-        let free = read_lapsed_owners(&mut self.session).await?;
         // We live, whatever our lock says.
-        let free = free.into_iter().filter(|name| *name != self.own_lock.dispatcher);
-        self.lapsed = free.map(|name| (name.clone(), self.lapsed.get(&name).copied().unwrap_or(now))).collect();
-        let others_may_come = self.session.arrived().is_some_and(|ago| ago < ALL_HERE);
-        let early = self.lapsed.iter().filter(|(_, since)| others_may_come || now - **since < LAPSE);
-        Ok(early.map(|(name, _)| name.clone()).collect())
+        peers.retain(|name| *name != self.own_lock.dispatcher);
+        Ok(SweepFound { rescued, peers, ..self.next_page().await? })
     }
 
-    async fn rescue_all(&mut self, spared: &[String]) -> Result<Vec<JobId>, StoreError> {
-        let spared = [spared, std::slice::from_ref(&self.own_lock.dispatcher)].concat();
+    async fn rescue_all(&mut self, ended: &[String]) -> Result<Vec<JobId>, StoreError> {
         let mut rescued = Vec::new();
         loop {
-            let batch = rescue(&mut self.session, &spared).await?;
+            let batch = rescue(&mut self.session, ended).await?;
             if batch.is_empty() {
                 break;
             }

@@ -98,13 +98,12 @@ impl Owner {
     /// Holds the lock for as long as this is polled, and tells whether it does. Never ends by itself.
     pub async fn keep(mut self, held: watch::Sender<bool>) {
         loop {
-            if let Err(error) = self.guard(&held).await {
-                // Told once; while the database is away, everybody says so.
-                if held.send_replace(false) {
-                    tracing::warn!(%error, "a connection of the dispatcher's lock broke; making a new one");
-                } else {
-                    tracing::debug!(%error, "the dispatcher's lock is not held");
-                }
+            let Err(error) = self.guard(&held).await else { continue };
+            // The first new try is made at once. While the database is away, everybody else says so.
+            if held.send_replace(false) {
+                tracing::warn!(%error, "a connection of the dispatcher's lock broke; making a new one");
+            } else {
+                tracing::debug!(%error, "the dispatcher's lock is not held");
                 tokio::time::sleep(RETAKE_PAUSE).await;
             }
         }

@@ -4,29 +4,24 @@ use super::error::StoreError;
 use super::owner::wait_for_lock;
 use super::session::{Session, within_deadline};
 use mysql_async::prelude::Queryable;
+use std::time::Duration;
 
+/// So many looks at a lock, so far apart: about a second. A live dispatcher whose connections were cut has its lock
+/// again sooner, and a rescue has to begin within two seconds of a death.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// How long one question whether a dispatcher has ended stays open, in seconds.
 const WATCH_SECS: u32 = 3_600;
 
 /// The dispatchers that have jobs now. Reads the executing rows through the index on state; takes no lock.
 pub async fn read_owners(session: &mut Session) -> Result<Vec<String>, StoreError> {
-    read_names(session, "claimed_by IS NOT NULL").await
-}
-
-/// Those of them whose locks are free now: they have died, or their connection broke a moment ago. The same read.
-///
-/// MySQL refuses to look at the lock of an empty name, which a hand may have written.
-pub async fn read_lapsed_owners(session: &mut Session) -> Result<Vec<String>, StoreError> {
-    read_names(session, "IF(claimed_by > '', IS_FREE_LOCK(claimed_by), 0) = 1").await
-}
-
-async fn read_names(session: &mut Session, condition: &str) -> Result<Vec<String>, StoreError> {
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
-        let sql = format!("SELECT DISTINCT claimed_by FROM queued_job WHERE state = 'executing' AND {condition}");
-        let names = lease.conn().query(sql).await?;
+        // No server takes an empty name as a lock's, and a hand may have written one.
+        let sql = "SELECT DISTINCT claimed_by FROM queued_job WHERE state = 'executing' AND claimed_by > ''";
+        let owners = lease.conn().query(sql).await?;
         lease.keep();
-        Ok(names)
+        Ok(owners)
     })
     .await
 }
@@ -48,4 +43,30 @@ pub async fn await_owner_end(session: &mut Session, name: &str) -> Result<bool, 
         lease.keep();
     }
     Ok(ended)
+}
+
+/// Whether the lock of a dispatcher that seems to have ended stays free: proof of its death. Takes about a second; less
+/// if it lives, and more on a server that we have just come to.
+pub async fn confirm_owner_end(session: &mut Session, name: &str) -> Result<bool, StoreError> {
+    let mut looks = 0;
+    while looks < LOOKS || !session.has_settled() {
+        if looks > 0 {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        if !is_free(session, name).await? {
+            return Ok(false);
+        }
+        looks += 1;
+    }
+    Ok(true)
+}
+
+async fn is_free(session: &mut Session, name: &str) -> Result<bool, StoreError> {
+    within_deadline(session.bounds(), async {
+        let mut lease = session.lease().await?;
+        let free: Option<Option<i64>> = lease.conn().exec_first("SELECT IS_FREE_LOCK(?)", (name,)).await?;
+        lease.keep();
+        Ok(free.flatten() == Some(1))
+    })
+    .await
 }

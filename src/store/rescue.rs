@@ -14,22 +14,25 @@ use mysql_async::prelude::Queryable;
 /// The most jobs one rescue takes back; the rest follow in the next one.
 const BATCH: usize = 1_000;
 
-/// An executing row whose owner is gone. MySQL refuses to look at the lock of an empty name, which a hand may have
-/// written.
-const ABANDONED: &str = "state = 'executing' AND (claimed_by IS NULL OR claim_expires_at IS NULL \
-    OR claim_expires_at < NOW(6) OR IF(claimed_by > '', IS_FREE_LOCK(claimed_by), 1) = 1)";
-/// Takes abandoned jobs back and makes them workable at once; their ids. The spared owners keep what has not expired:
-/// their locks have been free for a moment only, as when a live dispatcher connects again.
+/// An executing row whose claim can't be anybody's any more.
+const OUTSTAYED: &str = "(claimed_by IS NULL OR claim_expires_at IS NULL OR claim_expires_at < NOW(6))";
+/// One whose owner has no lock. No server takes an empty name as a lock's, and a hand may have written one.
+const UNLOCKED: &str = "IF(claimed_by > '', IS_FREE_LOCK(claimed_by), 1) = 1";
+
+/// Takes abandoned jobs back and makes them workable at once; their ids. Abandoned: the claim has expired, or the
+/// owner is one of those that are known to have ended.
 ///
 /// A rescued job is charged a retry, for its call may have happened. At none left it is called again once all the
 /// same, for it may not have; `remaining_retries` is -1 then, and a job rescued at -1 is given up, so that one
 /// that kills its dispatchers comes to an end. The SELECT reads the executing rows through the index on
 /// state; the UPDATE locks through the primary key and looks again, under the lock, that they are abandoned and under
-/// the same claims. On the connection by which the owners were looked at: another server has other locks.
-pub async fn rescue(session: &mut Session, spared: &[String]) -> Result<Vec<JobId>, StoreError> {
+/// the same claims.
+pub async fn rescue(session: &mut Session, ended: &[String]) -> Result<Vec<JobId>, StoreError> {
     within_deadline(session.bounds(), async {
-        let mut lease = session.lease_kept()?;
-        let found = find_abandoned(lease.conn(), spared).await?;
+        let mut lease = session.lease().await?;
+        // They were found to have ended by their locks on another server, or before an outage.
+        let ended = if lease.has_settled() { ended } else { &[] };
+        let found = find_abandoned(lease.conn(), ended).await?;
         if found.is_empty() {
             lease.keep();
             return Ok(Vec::new());
@@ -46,14 +49,14 @@ pub async fn rescue(session: &mut Session, spared: &[String]) -> Result<Vec<JobI
 /// A row's id, its claim's token and its owner.
 type Abandoned = (u64, Option<u64>, Option<String>);
 
-async fn find_abandoned(conn: &mut mysql_async::Conn, spared: &[String]) -> Result<Vec<Abandoned>, StoreError> {
-    let mut sql = format!("SELECT id, claim_token, claimed_by FROM queued_job WHERE {ABANDONED}");
-    if !spared.is_empty() {
-        let names = vec!["?"; spared.len()].join(", ");
-        sql += &format!(" AND (claimed_by IS NULL OR claim_expires_at < NOW(6) OR claimed_by NOT IN ({names}))");
-    }
-    sql += &format!(" ORDER BY id LIMIT {BATCH}");
-    let names: Vec<mysql_async::Value> = spared.iter().map(Into::into).collect();
+async fn find_abandoned(conn: &mut mysql_async::Conn, ended: &[String]) -> Result<Vec<Abandoned>, StoreError> {
+    // Placeholders, for these names were read from rows. The empty name is nobody's.
+    let names = vec!["?"; ended.len() + 1].join(", ");
+    let sql = format!(
+        "SELECT id, claim_token, claimed_by FROM queued_job WHERE state = 'executing' \
+         AND ({OUTSTAYED} OR claimed_by IN ({names}) AND {UNLOCKED}) ORDER BY id LIMIT {BATCH}"
+    );
+    let names = ended.iter().map(String::as_str).chain([""]).map(mysql_async::Value::from).collect::<Vec<_>>();
     Ok(conn.exec(sql, mysql_async::Params::from(names)).await?)
 }
 
@@ -63,7 +66,7 @@ async fn lock_abandoned(conn: &mut mysql_async::Conn, found: &[Abandoned]) -> Re
     let tokens: Vec<JobId> = found.iter().map(|(_, token, _)| JobId(token.unwrap_or(0))).collect();
     let sql = format!(
         "START TRANSACTION; SELECT id FROM queued_job WHERE id IN ({}) AND COALESCE(claim_token, 0) IN ({}) \
-         AND {ABANDONED} ORDER BY id FOR UPDATE SKIP LOCKED",
+         AND state = 'executing' AND ({OUTSTAYED} OR {UNLOCKED}) ORDER BY id FOR UPDATE SKIP LOCKED",
         id_list(&ids),
         id_list(&tokens)
     );

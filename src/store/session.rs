@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// How long one deed (its statements together) may take before its connection is given up.
 const DEED_DEADLINE: Duration = Duration::from_secs(30);
+/// How long after we came to a server, from another one or after an outage, no lock that is free there counts: the
+/// others come too, and have theirs to take anew. The slowest has first to give up a server that no longer answers.
+const ALL_HERE: Duration = Duration::from_secs(10);
 /// In place of a number of moves: no connection yet.
 const OPENING: u64 = u64::MAX;
 
@@ -47,15 +50,7 @@ impl Session {
             None => self.servers.open().await?,
         };
         self.at.store(landed.moves, Ordering::Relaxed);
-        Ok(Lease { landed, home: &mut self.landed })
-    }
-
-    /// Takes the connection of the last deed out. An error when there is none: a new one may lead to another server.
-    pub(super) fn lease_kept(&mut self) -> Result<Lease<'_>, StoreError> {
-        let kept = self.landed.take().filter(|landed| landed.moves == self.servers.moves());
-        let landed = kept.ok_or_else(|| StoreError::Connection("it broke between two statements".to_owned()))?;
-        self.at.store(landed.moves, Ordering::Relaxed);
-        Ok(Lease { landed, home: &mut self.landed })
+        Ok(Lease { landed, session: self })
     }
 
     /// What bounds this session's next deed.
@@ -81,10 +76,9 @@ impl Session {
         self.landed.as_ref().map(|landed| landed.conn.id())
     }
 
-    /// How long ago we came to the server, from another one or after an outage; none since the start.
-    #[must_use]
-    pub fn arrived(&self) -> Option<Duration> {
-        self.servers.arrived()
+    /// Whether the other dispatchers have had the time to come to the server too.
+    pub(super) fn has_settled(&self) -> bool {
+        self.servers.arrived().is_none_or(|ago| ago >= ALL_HERE)
     }
 
     /// Where this connection leads, and how often we had moved when it was made; while there is one.
@@ -97,7 +91,7 @@ impl Session {
 /// A connection taken out of its session for one deed.
 pub(super) struct Lease<'session> {
     landed: Landed,
-    home: &'session mut Option<Landed>,
+    session: &'session mut Session,
 }
 
 impl Lease<'_> {
@@ -106,9 +100,14 @@ impl Lease<'_> {
         &mut self.landed.conn
     }
 
+    /// As [`Session::has_settled`].
+    pub(super) fn has_settled(&self) -> bool {
+        self.session.has_settled()
+    }
+
     /// The deed went well: the connection may be used again.
     pub(super) fn keep(self) {
-        *self.home = Some(self.landed);
+        self.session.landed = Some(self.landed);
     }
 }
 

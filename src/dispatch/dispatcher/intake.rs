@@ -2,7 +2,7 @@
 
 use super::{Dispatcher, Mode};
 use crate::dispatch::lanes::Report;
-use crate::dispatch::sweeper::{LAPSE, SweepFound, SweepReport};
+use crate::dispatch::sweeper::{SweepFound, SweepReport};
 use crate::job::JobId;
 use crate::metrics::Counter;
 use crate::store::DueJob;
@@ -24,7 +24,7 @@ const LOST_AFTER_MICROS: i64 = 2_000_000;
 impl Dispatcher {
     pub(super) fn on_hints(&mut self, hints: Hints) {
         self.overflow |= hints.backlog;
-        self.sweep_cause = self.sweep_cause.or(hints.sweep);
+        self.sweep_cause = SweepCause::graver(self.sweep_cause, hints.sweep);
         for job in hints.jobs {
             self.add(job);
         }
@@ -52,8 +52,11 @@ impl Dispatcher {
         if sweep {
             (self.sweep_due, self.overflow) = (false, false);
             // What is rung from now on is for the next sweep: this one may have looked already.
-            self.sweeping_because = self.sweep_cause.take();
-            self.lanes.spawn(async { Report::Swept(Box::new(sweeper.sweep().await)) });
+            let failed_before = self.sweeping_because.take();
+            self.sweeping_because = SweepCause::graver(self.sweep_cause.take(), failed_before);
+            // Should this sweep fail, their locks will be looked at again.
+            let ended = std::mem::take(&mut self.ended);
+            self.lanes.spawn(async { Report::Swept(Box::new(sweeper.sweep(ended).await)) });
         } else {
             self.lanes.spawn(async { Report::Swept(Box::new(sweeper.refill().await)) });
         }
@@ -71,17 +74,11 @@ impl Dispatcher {
                 found.jobs.into_iter().for_each(|job| self.take_in(job));
                 if report.whole {
                     self.plan_sweep();
-                    self.suspects = found.suspects;
-                }
-                if self.suspects {
-                    self.next_sweep = self.next_sweep.min(Instant::now() + LAPSE);
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, "the sweep failed; trying again");
                 self.more = false;
-                // The loop sweeps again then, for this cause too.
-                self.sweeping_because = None;
                 self.next_sweep = Instant::now() + AFTER_FAILURE;
             }
         }

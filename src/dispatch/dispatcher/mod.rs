@@ -97,6 +97,8 @@ pub struct Dispatcher {
     misses: HashMap<JobId, u32>,
     /// The other dispatchers that are watched.
     peers: HashSet<String>,
+    /// Dispatchers that have ended since the last sweep.
+    ended: Vec<String>,
     /// The table holds more workable rows than were read.
     more: bool,
     /// Hints or timers were dropped: read the backlog from its beginning.
@@ -109,8 +111,6 @@ pub struct Dispatcher {
     /// The time for a sweep has come.
     sweep_due: bool,
     last_sweep: Option<Instant>,
-    /// Some other dispatcher may be dead; the next sweep tells.
-    suspects: bool,
     stopping: Option<stopping::Stop>,
     lanes: JoinSet<Report>,
     /// The calls; each brings back the host whose slot it holds.
@@ -133,6 +133,7 @@ impl Dispatcher {
             timers: Timers::default(),
             misses: HashMap::new(),
             peers: HashSet::new(),
+            ended: Vec::new(),
             more: false,
             overflow: false,
             sweep_cause: Some(SweepCause::Start),
@@ -140,7 +141,6 @@ impl Dispatcher {
             next_sweep: Instant::now() + FAR_AWAY,
             sweep_due: false,
             last_sweep: None,
-            suspects: false,
             stopping: None,
             lanes: JoinSet::new(),
             calls: JoinSet::new(),
@@ -197,7 +197,7 @@ impl Dispatcher {
                 self.idle_hosts_lane = Some(lane);
                 self.on_hosts(hosts);
             }
-            Report::Peer { name, gone } => self.on_peer(&name, gone),
+            Report::Peer { name, gone } => self.on_peer(name, gone),
             Report::Swept(report) => self.on_swept(*report),
         }
     }
@@ -245,8 +245,7 @@ impl Dispatcher {
         let due = self.timers.next().is_some_and(|at| at <= Instant::now());
         due || self.more
             || self.overflow
-            || self.suspects
-            || self.sweep_due
+            || self.sweep_cause.is_some()
             || !self.waiting.is_idle()
             || !self.misses.is_empty()
     }

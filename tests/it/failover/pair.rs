@@ -23,7 +23,7 @@ async fn the_service_goes_on_with_the_replica_that_was_promoted() {
     let took = promoted_at.elapsed().as_secs_f32();
     let written = load.stop().await;
     let found = check(&pair.cluster, &receiver, &written).await;
-    report(&pair.cluster, "promotion", &format!("{found:?}; 100 calls {took:.1} s after it"));
+    report("promotion", &format!("{found:?}; 100 calls {took:.1} s after it"));
     assert_eq!(found, Found { extra_calls: 0, taken_back: 0, ..found });
     assert_eq!(count(&service, "working on another server now"), 1, "{:#?}", service.lines());
 }

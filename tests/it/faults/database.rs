@@ -20,9 +20,9 @@ async fn a_database_killed_or_restarted_under_load_costs_no_job_and_doubles_none
         tokio::time::sleep(Duration::from_millis(700)).await;
         let down = Instant::now();
         if round % 2 == 0 {
-            server.kill().await
+            server.kill().await;
         } else {
-            server.stop().await
+            server.stop().await;
         }
         server.start_again().await;
         outage = outage.max(down.elapsed());

@@ -113,15 +113,14 @@ impl Writer {
         written
     }
 
+    async fn connect(&self) -> mysql_async::Result<Conn> {
+        let mut conn = Conn::new(self.opts.clone()).await?;
+        conn.query_drop(&self.prelude).await?;
+        Ok(conn)
+    }
+
     async fn insert(&self, conn: Option<Conn>, path: &str, roll_back: bool) -> mysql_async::Result<(u64, Conn)> {
-        let mut conn = match conn {
-            Some(conn) => conn,
-            None => {
-                let mut conn = Conn::new(self.opts.clone()).await?;
-                conn.query_drop(&self.prelude).await?;
-                conn
-            }
-        };
+        let mut conn = if let Some(conn) = conn { conn } else { self.connect().await? };
         let sql = "INSERT INTO queued_job (http_method, url, body, timeout_secs, retry_delay_secs, remaining_retries) \
                    VALUES ('post', ?, 'x', 20, 0, ?)";
         if roll_back {

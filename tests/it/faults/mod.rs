@@ -5,8 +5,10 @@ mod checker_tests;
 mod database;
 mod kills;
 mod ledger;
+mod limits;
 mod load;
 mod locks;
+mod logs;
 mod network;
 mod orphans;
 mod plan;
@@ -58,6 +60,7 @@ fn base(receiver: &Receiver) -> String {
 }
 
 /// What a full form measured, for `docs/reliability.md`.
+#[allow(clippy::print_stdout, reason = "seen with --nocapture")]
 fn report(scenario: &str, figures: impl std::fmt::Display) {
     println!("{} on {}: {figures}", scenario, TestServer::get().name);
 }

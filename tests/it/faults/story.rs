@@ -63,7 +63,7 @@ pub async fn read_stories(database: &TestDatabase, receiver: &Receiver, retries:
         .await;
     let mut lines = read_lines(database).await;
     let mut calls = calls_by_job(receiver);
-    let mut stories: Vec<Story> = rows.into_iter().map(|row| of_row(row, &retries)).collect();
+    let mut stories: Vec<Story> = rows.iter().map(|row| of_row(row, &retries)).collect();
     for story in &mut stories {
         story.lines = lines.remove(&story.id).unwrap_or_default();
         story.calls = calls.remove(&story.id).unwrap_or_default();
@@ -73,21 +73,22 @@ pub async fn read_stories(database: &TestDatabase, receiver: &Receiver, retries:
     stories
 }
 
-fn of_row(row: Row, retries: impl Fn(Plan) -> i32) -> Story {
-    let (id, url, state, result_code, attempt, remaining, response, expires, times_in_order): (
-        u64,
-        String,
-        String,
-        Option<i32>,
-        u32,
-        i32,
-        String,
-        bool,
-        bool,
-    ) = mysql_async::from_row(row);
-    let plan = Plan::of_url(&url);
-    let (lines, calls, retries) = (Lines::default(), BTreeMap::new(), retries(plan));
-    Story { id, plan, state, result_code, attempt, retries, remaining, response, expires, times_in_order, lines, calls }
+fn of_row(row: &Row, retries: impl Fn(Plan) -> i32) -> Story {
+    let plan = Plan::of_url(&row.get::<String, _>(1).unwrap());
+    Story {
+        id: row.get(0).unwrap(),
+        plan,
+        state: row.get(2).unwrap(),
+        result_code: row.get(3).unwrap(),
+        attempt: row.get(4).unwrap(),
+        retries: retries(plan),
+        remaining: row.get(5).unwrap(),
+        response: row.get(6).unwrap(),
+        expires: row.get(7).unwrap(),
+        times_in_order: row.get(8).unwrap(),
+        lines: Lines::default(),
+        calls: BTreeMap::new(),
+    }
 }
 
 async fn read_lines(database: &TestDatabase) -> HashMap<u64, Lines> {
@@ -96,12 +97,20 @@ async fn read_lines(database: &TestDatabase) -> HashMap<u64, Lines> {
     let sums: Vec<String> =
         kinds.into_iter().chain(more).map(|kind| format!("CAST(SUM(msg LIKE '%] {kind}%') AS UNSIGNED)")).collect();
     let sql = format!("SELECT job_id, {} FROM queued_job_log GROUP BY job_id", sums.join(", "));
-    let rows: Vec<(u64, u32, u32, u32, u32, u32, u32, u32, u32)> = database.query(&sql).await;
-    rows.into_iter()
-        .map(|(id, calling, succeeded, failed, late, permanent, given_back, taken_back, refused)| {
-            (id, Lines { calling, succeeded, temporary: failed + late, permanent, given_back, taken_back, refused })
-        })
-        .collect()
+    database.query::<Row>(&sql).await.iter().map(|row| (row.get(0).unwrap(), lines_of_row(row))).collect()
+}
+
+fn lines_of_row(row: &Row) -> Lines {
+    let count = |column: usize| row.get::<u32, _>(column).unwrap();
+    Lines {
+        calling: count(1),
+        succeeded: count(2),
+        temporary: count(3) + count(4),
+        permanent: count(5),
+        given_back: count(6),
+        taken_back: count(7),
+        refused: count(8),
+    }
 }
 
 fn calls_by_job(receiver: &Receiver) -> HashMap<u64, BTreeMap<u32, u32>> {
