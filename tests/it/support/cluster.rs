@@ -86,6 +86,13 @@ impl Cluster {
         rows.remove(0)
     }
 
+    /// So many jobs for one URL, told apart by their queries, in one transaction.
+    pub async fn enqueue(&self, url: &str, count: usize) {
+        let rows: Vec<String> = (0..count).map(|number| format!("('post', '{url}?{number}', 'x')")).collect();
+        let sql = format!("INSERT INTO {DATABASE}.queued_job (http_method, url, body) VALUES {}", rows.join(", "));
+        self.execute(&sql).await;
+    }
+
     /// The member that takes writes, waited for.
     pub async fn primary(&self) -> usize {
         let all: Vec<Opts> = (0..self.members.len()).map(|member| self.opts(member)).collect();

@@ -59,7 +59,7 @@ impl Pair {
     async fn wait_for_the_replica(&self) {
         let status =
             if self.cluster.is_mysql() { "Rpl_semi_sync_source_clients" } else { "Rpl_semi_sync_master_clients" };
-        until("the replica acknowledges", ELECTED, async || self.status(0, &status).await == "1").await;
+        until("the replica acknowledges", ELECTED, async || self.status(0, status).await == "1").await;
     }
 
     /// Waits until the replica has all.
