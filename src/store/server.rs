@@ -49,7 +49,8 @@ pub struct ServerFacts {
 const VARIABLES: &str = "'version', 'log_bin', 'binlog_format', 'binlog_row_image', 'read_only', 'server_id', \
     'server_uuid', 'hostname', 'port', 'lower_case_table_names', 'wait_timeout', 'max_allowed_packet', \
     'super_read_only', 'sync_binlog', 'innodb_flush_log_at_trx_commit', 'binlog_expire_logs_seconds', 'wsrep_on', \
-    'log_slave_updates'";
+    'log_slave_updates', 'log_replica_updates', 'group_replication_group_name', 'group_replication_start_on_boot', \
+    'group_replication_unreachable_majority_timeout', 'group_replication_single_primary_mode'";
 
 impl ServerFacts {
     /// Reads the settings from the server.
