@@ -5,7 +5,7 @@ use crate::cdc::{LogStatus, Watcher};
 use crate::config::{BinlogConfig, Config};
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::store::inspect::{Finding, Inspection, Terms, inspect, judge_connecting};
+use crate::store::inspect::{Finding, Inspection, Terms, inspect, inspect_others, judge_connecting};
 use crate::wakeup::Wakeup;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,12 +24,17 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 pub async fn examine(config: &Config, ini: &str) -> Vec<Finding> {
     let store = Store::new(&config.database);
     let terms = Terms { ini: ini.to_owned(), server_id: config.binlog.server_id };
-    let mut inspection = match inspect(&store, &terms).await {
-        Ok(inspection) => inspection,
-        Err(error) => return vec![judge_connecting(&config.database, &error)],
+    let mut findings = match inspect(&store, &terms).await {
+        Ok(inspection) => examine_log(config, &store, inspection).await,
+        Err(error) => vec![judge_connecting(&config.database, &error)],
     };
+    findings.extend(inspect_others(&store, &terms).await);
+    findings
+}
+
+async fn examine_log(config: &Config, store: &Store, mut inspection: Inspection) -> Vec<Finding> {
     if inspection.log_head().is_some() && inspection.has_table() {
-        let failure = follow_for_a_moment(&store, &config.binlog).await;
+        let failure = follow_for_a_moment(store, &config.binlog).await;
         let finding = failure.and_then(|reason| inspection.judge_log_failure(&reason));
         inspection.findings.extend(finding);
     }

@@ -5,6 +5,7 @@
 mod cdc;
 mod check;
 mod docs;
+mod failover;
 mod faults;
 mod layering;
 mod moves;
