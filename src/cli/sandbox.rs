@@ -20,7 +20,10 @@ const DEMO_LOOK: Duration = Duration::from_millis(20);
 
 pub(super) fn execute(arguments: &SandboxArguments) -> anyhow::Result<()> {
     run_until_signal(async |stop| {
-        let server = start_server(arguments).await?;
+        let server = tokio::select! {
+            server = start_server(arguments) => server?,
+            () = stop.cancelled() => return Ok(()),
+        };
         let result = run_beside(&server, arguments, &stop).await;
         server.stop().await;
         result

@@ -1,6 +1,7 @@
 //! What is wrong with the server, the rights and the tables: all of it for `check`, and what is new for the log of
 //! a running service, which sweeps more often while the log does not show every row.
 
+use super::open_files;
 use crate::cdc::{LogStatus, Watcher};
 use crate::config::{BinlogConfig, Config};
 use crate::metrics::Metrics;
@@ -24,10 +25,15 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 pub async fn examine(config: &Config, ini: &str) -> Vec<Finding> {
     let store = Store::new(&config.database);
     let terms = Terms { ini: ini.to_owned(), server_id: config.binlog.server_id };
+    let too_many_calls = open_files::judge(config, open_files::raise_limit());
     let mut inspection = match inspect(&store, &terms).await {
         Ok(inspection) => inspection,
-        Err(error) => return vec![judge_connecting(&config.database, &error)],
+        Err(error) => {
+            let unreachable = judge_connecting(&config.database, &error);
+            return [unreachable].into_iter().chain(too_many_calls).collect();
+        }
     };
+    inspection.findings.extend(too_many_calls);
     if inspection.log_head().is_some() && inspection.has_table() {
         let failure = follow_for_a_moment(&store, &config.binlog).await;
         let finding = failure.and_then(|reason| inspection.judge_log_failure(&reason));
@@ -121,7 +127,12 @@ fn tell(told: &mut HashSet<Finding>, findings: Vec<Finding>) {
         tracing::info!("mended: {}", mended.what);
     }
     for finding in findings.into_iter().filter(|finding| !told.contains(finding)) {
-        tracing::warn!(mend = finding.mend.replace('\n', " "), "{}: {}", finding.severity, finding.what);
+        warn(&finding);
     }
     *told = found;
+}
+
+/// A finding as a line of the log.
+pub(super) fn warn(finding: &Finding) {
+    tracing::warn!(mend = finding.mend.replace('\n', " "), "{}: {}", finding.severity, finding.what);
 }
