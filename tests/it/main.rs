@@ -4,6 +4,7 @@
 
 mod cdc;
 mod check;
+mod cli;
 mod docs;
 mod layering;
 mod operations;
