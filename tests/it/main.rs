@@ -6,6 +6,7 @@ mod cdc;
 mod check;
 mod cli;
 mod docs;
+mod idle;
 mod layering;
 mod operations;
 mod packaging;

@@ -3,6 +3,8 @@
 mod migrate;
 mod once;
 mod run;
+mod stop;
+mod stop_late;
 mod usage;
 
 use crate::support::service::program;
@@ -16,6 +18,11 @@ pub const SOON: Duration = Duration::from_secs(30);
 
 /// Settings with which nothing but the log and the first sweep finds a job.
 pub const NO_SWEEP: &str = "[sweep]\ninterval_secs: 3600\ndegraded_interval_secs: 3600";
+
+/// The short form, or the full one in a run of the slow scenarios.
+pub fn times<T>(short: T, full: T) -> T {
+    if std::env::var_os("STRINGS_QUEUE_SLOW").is_some() { full } else { short }
+}
 
 /// How a command ended, and what it said.
 pub struct Ended {
