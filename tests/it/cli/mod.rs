@@ -1,10 +1,16 @@
 //! The program as its user meets it: commands, exit codes, lines, signals, limits.
 
+mod limits;
+mod logs;
 mod migrate;
 mod once;
+mod panics;
 mod run;
+mod secrets;
+mod settings;
 mod stop;
 mod stop_late;
+mod tls;
 mod usage;
 
 use crate::support::service::program;
