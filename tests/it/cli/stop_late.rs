@@ -5,7 +5,7 @@ use super::{SOON, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::proxy::Proxy;
-use crate::support::receiver::{Answer, Gate, Receiver};
+use crate::support::receiver::{Answer, Gate, Received, Receiver};
 use crate::support::service::Service;
 use crate::support::wait::until;
 use mysql_async::prelude::Queryable;
@@ -135,7 +135,7 @@ async fn in_the_middle_of_a_large_backlog() {
     let mut service = Service::run(&database.ini(&draining(1)));
     receiver.wait_for(1_000, SOON).await;
     assert_eq!(assert_ends_in_time(&mut service, Signal::TERM, 1).await, Some(0));
-    let called: HashSet<u64> = receiver.requests().iter().filter_map(|call| call.job_id()).collect();
+    let called: HashSet<u64> = receiver.requests().iter().filter_map(Received::job_id).collect();
     assert_eq!(called.len(), receiver.count(), "each once");
     assert_eq!(count(&database, "state = 'completed'").await, called.len() as u64);
     let untouched = "state = 'available' AND attempt = 0 AND claimed_by IS NULL";
