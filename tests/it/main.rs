@@ -10,5 +10,6 @@ mod idle;
 mod layering;
 mod operations;
 mod packaging;
+mod quickstart;
 mod sandbox;
 mod support;
