@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 /// How long `check` tries to follow the log.
 const FOLLOWING: Duration = Duration::from_secs(10);
@@ -51,7 +53,8 @@ async fn follow_for_a_moment(store: &Store, binlog: &BinlogConfig) -> Option<Str
     let mut status = watcher.status();
     let stop = CancellationToken::new();
     let _stop_in_the_end = stop.clone().drop_guard();
-    tokio::spawn(watcher.run(stop));
+    // What it comes to is a finding; lines of its own would be told twice, and look like a service that runs.
+    tokio::spawn(watcher.run(stop).with_subscriber(NoSubscriber::default()));
     let mut last = "no stream within 10 seconds".to_owned();
     let outcome = tokio::time::timeout(FOLLOWING, async {
         for _ in 0..TRIES {
