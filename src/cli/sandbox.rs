@@ -21,8 +21,9 @@ const DEMO_LOOK: Duration = Duration::from_millis(20);
 pub(super) fn execute(arguments: &SandboxArguments) -> anyhow::Result<()> {
     run_until_signal(async |stop| {
         let server = tokio::select! {
-            server = start_server(arguments) => server?,
+            biased;
             () = stop.cancelled() => return Ok(()),
+            server = start_server(arguments) => server?,
         };
         let result = run_beside(&server, arguments, &stop).await;
         server.stop().await;

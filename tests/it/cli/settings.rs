@@ -129,6 +129,18 @@ async fn the_password_comes_from_a_file_or_from_the_environment() {
 }
 
 #[tokio::test]
+async fn the_password_for_handlers_comes_from_the_environment_too() {
+    let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
+    let ini = database.ini("[api]\nuser: a\npasswd: notThisOne");
+    job().url(receiver.url("/")).insert(&database).await;
+    let mut command = program();
+    command.arg("once").arg(ini).env("STRINGS_QUEUE_API_PASSWD", "b");
+    assert_eq!(end_of(command).await.code, Some(0));
+    // a:b
+    assert_eq!(receiver.requests()[0].header("authorization"), Some("Basic YTpi"));
+}
+
+#[tokio::test]
 async fn a_socket_carries_the_statements_and_the_log() {
     let database = TestDatabase::with_schema().await;
     let line = assert_follows(&database, &database.ini_by_socket(NO_SWEEP)).await;
