@@ -41,8 +41,7 @@ const PASSING: [u16; 26] = [
 
 /// Server errors that say nothing of the data: our account, a right, the database, the table or a column of it is not
 /// there. They pass when somebody mends them; so does a table that is renamed for a moment.
-const NOT_THERE: [u16; 15] =
-    [1044, 1045, 1049, 1054, 1130, 1142, 1143, 1146, 1227, 1698, 1820, 1862, 3118, 3159, 4151];
+const NOT_THERE: [u16; 15] = [1044, 1045, 1049, 1054, 1130, 1142, 1143, 1146, 1227, 1698, 1820, 1862, 3118, 3159, 4151];
 
 impl StoreError {
     /// Whether the same may succeed later, with nothing mended by hand.
