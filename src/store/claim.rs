@@ -112,24 +112,26 @@ pub fn claim_sql(terms: &ClaimTerms, token: ClaimToken, jobs: &[JobId]) -> Strin
     let (ids, columns, changes) = (id_list(jobs), columns(token), changes(terms, token));
     format!(
         "SET @strings_queue_now = NOW(6); START TRANSACTION; \
-         SELECT {columns} FROM queued_job WHERE id IN ({ids}) ORDER BY id FOR UPDATE NOWAIT; \
-         UPDATE queued_job AS job SET {changes} WHERE id IN ({ids}) AND {WORKABLE}; COMMIT"
+         SELECT {columns} FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids}) ORDER BY id FOR UPDATE NOWAIT; \
+         UPDATE queued_job AS job FORCE INDEX (PRIMARY) SET {changes} WHERE id IN ({ids}) AND {WORKABLE}; COMMIT"
     )
 }
 
 /// The claim that passes over rows that others hold locked, so that one of them never holds up its batch.
 ///
 /// The UPDATE takes each row's lock through the primary key, in key order. The LIMIT passes over nothing; it keeps
-/// MySQL from merging the derived table into the UPDATE, which would drop SKIP LOCKED and wait. The SELECT is a
-/// consistent read through the primary key.
+/// MySQL from merging the derived table into the UPDATE, which would drop SKIP LOCKED and wait. The order of the join
+/// is fixed: from a small table the servers would rather read all rows first, and wait for each that is locked. The
+/// SELECT is a consistent read through the primary key.
 #[must_use]
 pub fn claim_around_locks_sql(terms: &ClaimTerms, token: ClaimToken, jobs: &[JobId]) -> String {
     let (ids, columns, changes) = (id_list(jobs), columns(token), changes(terms, token));
     let count = jobs.len();
     format!(
         "SET @strings_queue_now = NOW(6); \
-         UPDATE queued_job AS job JOIN (SELECT id FROM queued_job WHERE id IN ({ids}) AND {WORKABLE} \
-           ORDER BY id LIMIT {count} FOR UPDATE SKIP LOCKED) AS free ON free.id = job.id SET {changes}; \
+         UPDATE (SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids}) AND {WORKABLE} \
+           ORDER BY id LIMIT {count} FOR UPDATE SKIP LOCKED) AS free \
+           STRAIGHT_JOIN queued_job AS job ON job.id = free.id SET {changes}; \
          SELECT {columns} FROM queued_job WHERE id IN ({ids})"
     )
 }

@@ -128,8 +128,8 @@ async fn lock_and_look(
 ) -> Result<HashMap<JobId, (u64, JobState)>, StoreError> {
     let ids: Vec<JobId> = batch.iter().map(|finished| finished.id).collect();
     let sql = format!(
-        "START TRANSACTION; SELECT id, COALESCE(claim_token, 0), CAST(state AS CHAR) FROM queued_job \
-         WHERE id IN ({}) ORDER BY id FOR UPDATE",
+        "START TRANSACTION; SELECT id, COALESCE(claim_token, 0), CAST(state AS CHAR) \
+         FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({}) ORDER BY id FOR UPDATE",
         super::claim::id_list(&ids)
     );
     let mut results = lease.conn().query_iter(sql).await?;
@@ -177,7 +177,7 @@ fn alike_sql(group: &[&Finished]) -> String {
     let (state, result_code) = (conclusion.state.as_str(), conclusion.result_code as i32);
     let response = quoted(cut_at_char(response, RESPONSE_BYTES));
     format!(
-        "UPDATE queued_job SET state = '{state}', result_code = {result_code}, last_finished_at = NOW(), \
+        "UPDATE queued_job FORCE INDEX (PRIMARY) SET state = '{state}', result_code = {result_code}, last_finished_at = NOW(), \
          last_response = {response}, claim_expires_at = NULL \
          WHERE id IN ({}) AND claim_token = {token} AND state = 'executing'",
         super::claim::id_list(&ids)

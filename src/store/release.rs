@@ -54,14 +54,14 @@ fn lines_sql(lines: &[HistoryLine], ours: &str) -> Option<String> {
     (!lines.is_empty()).then(|| {
         format!(
             "INSERT INTO queued_job_log (job_id, msg, created_at) SELECT id, CASE id{cases} ELSE '' END, NOW(6) \
-             FROM queued_job WHERE {ours} ORDER BY id FOR UPDATE"
+             FROM queued_job FORCE INDEX (PRIMARY) WHERE {ours} ORDER BY id FOR UPDATE"
         )
     })
 }
 
 fn release_sql(ours: &str) -> String {
     format!(
-        "UPDATE queued_job SET state = IF(attempt > 1, 'retryable', 'available'), \
+        "UPDATE queued_job FORCE INDEX (PRIMARY) SET state = IF(attempt > 1, 'retryable', 'available'), \
          last_started_at = IF(attempt > 1, last_finished_at, NULL), attempt = GREATEST(attempt, 1) - 1, \
          claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL WHERE {ours} ORDER BY id"
     )

@@ -9,6 +9,7 @@ mod kills;
 mod ledger;
 mod limits;
 mod load;
+mod locked_rows;
 mod locks;
 mod logs;
 mod menagerie;
