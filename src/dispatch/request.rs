@@ -60,7 +60,8 @@ fn parse_method(method: &str) -> Result<Method, Unusable> {
     Method::from_bytes(name.as_bytes()).map_err(|_| Unusable::Method(method.to_owned()))
 }
 
-fn parse_url(text: &str) -> Result<Url, Unusable> {
+/// A URL that can be called, or why it can't be.
+pub fn parse_url(text: &str) -> Result<Url, Unusable> {
     if text.len() > MAX_URL_BYTES {
         return Err(Unusable::Url(format!("it is {} bytes long; at most {MAX_URL_BYTES} can be sent", text.len())));
     }

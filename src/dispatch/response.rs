@@ -1,8 +1,8 @@
 //! Response: from a handler's answer to what the call came to (pure).
 
+use super::request::parse_url;
 use crate::config::HttpConfig;
 use crate::job::{Outcome, Retryable};
-use reqwest::Url;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use std::time::{Duration, SystemTime};
 
@@ -33,7 +33,7 @@ pub fn judge(answer: &Answer, http: &HttpConfig, now: SystemTime) -> Outcome {
             response,
             timed_out: false,
             retry_after: retry_after(&answer.headers, now),
-            new_retry_delay_secs: header(&answer.headers, NEW_RETRY_DELAY).and_then(|text| text.parse().ok()),
+            new_retry_delay_secs: new_retry_delay(&answer.headers),
             new_url: new_url(&answer.headers),
         })
     } else {
@@ -51,20 +51,31 @@ fn kept_text(body: &[u8], status: u16) -> String {
 
 /// `Retry-After`: seconds or a date (RFC 9110, section 10.2.3). A date counts from the answer's own `Date`.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    let text = header(headers, RETRY_AFTER.as_str())?;
+    if let Some(seconds) = whole_seconds(text) {
+        return Some(Duration::from_secs(seconds));
     }
     let date = httpdate::parse_http_date(text).ok()?;
     let sent = header(headers, DATE.as_str()).and_then(|text| httpdate::parse_http_date(text).ok()).unwrap_or(now);
     Some(date.duration_since(sent).unwrap_or(Duration::ZERO))
 }
 
+/// The job's new delay, held to what its column can hold.
+fn new_retry_delay(headers: &HeaderMap) -> Option<u32> {
+    let seconds = whole_seconds(header(headers, NEW_RETRY_DELAY)?)?;
+    Some(u32::try_from(seconds).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs()))
+}
+
+/// Digits and nothing else; a number that is too large is the largest there is.
+fn whole_seconds(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().unwrap_or(u64::MAX))
+}
+
 /// A URL to move to, if it is one that can be called; else the job stays where it is.
 fn new_url(headers: &HeaderMap) -> Option<String> {
     let text = header(headers, NEW_URL)?;
-    let url = Url::parse(text).ok()?;
-    (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| text.to_owned())
+    parse_url(text).is_ok().then(|| text.to_owned())
 }
 
 fn header<'headers>(headers: &'headers HeaderMap, name: &str) -> Option<&'headers str> {

@@ -5,6 +5,7 @@
 mod cdc;
 mod check;
 mod docs;
+mod handlers;
 mod layering;
 mod operations;
 mod packaging;
