@@ -39,11 +39,11 @@ impl Slots {
         self.limit.saturating_sub(self.in_use + self.promised_unknown)
     }
 
-    /// How many more calls to this host may begin.
+    /// How many more calls to this host may begin. The rows of claims under way may all be for it.
     #[must_use]
     pub fn free_for(&self, host: &HostKey) -> usize {
         let used = self.per_host.get(host).copied().unwrap_or(0);
-        self.limit_per_host.saturating_sub(used).min(self.free())
+        self.limit_per_host.saturating_sub(used + self.promised_unknown).min(self.free())
     }
 
     /// How many rows may be claimed without knowing their hosts.
@@ -116,6 +116,7 @@ mod tests {
         assert_eq!(slots.free_for_unknown(), 3);
         slots.promise_unknown(2);
         assert_eq!((slots.free_for_unknown(), slots.free()), (1, 7));
+        assert_eq!((slots.free_for(&host("a")), slots.free_for(&host("b"))), (1, 2));
         slots.end_promise(2);
         slots.give_back(&host("a"));
         assert_eq!((slots.free_for_unknown(), slots.free()), (4, 10));
