@@ -2,7 +2,7 @@
 
 use super::bodies::{Bodies, LoadedBody};
 use super::client::CallClient;
-use super::network::is_denied;
+use super::network::denied_by;
 use super::request::{CallSpec, check_row};
 use super::response::{Answer, judge};
 use super::slots::HostKey;
@@ -190,8 +190,8 @@ fn line(job: JobId, message: String) -> HistoryLine {
 /// What a failed exchange comes to: only a redirect that leads nowhere, and a request that can't be built, are
 /// for ever; all else is a broken connection.
 fn failure(error: reqwest::Error) -> Outcome {
-    if is_denied(&error) {
-        return permanent(cause(error));
+    if let Some(denied) = denied_by(&error) {
+        return permanent(denied.to_string());
     }
     if error.is_redirect() {
         return permanent(format!("redirect not followed: {}", cause(error)));

@@ -33,7 +33,7 @@ impl Resolve for GuardedResolver {
             let (forbidden, allowed): (Vec<_>, Vec<_>) =
                 found.into_iter().partition(|address| denied.contains(address.ip()));
             match forbidden.first() {
-                Some(first) if allowed.is_empty() => Err(Box::new(Denied { address: first.ip() }).into()),
+                Some(first) if allowed.is_empty() => Err(Denied { address: first.ip() }.into()),
                 _ => Ok(Box::new(allowed.into_iter()) as Addrs),
             }
         })
@@ -67,14 +67,14 @@ pub fn redirects(most: usize, denied: Arc<NetworkSet>) -> Policy {
     })
 }
 
-/// Whether a denied address is the cause of the error.
-pub fn is_denied(error: &(dyn Error + 'static)) -> bool {
+/// The denied address that is the cause of the error, if one is.
+pub fn denied_by<'error>(error: &'error (dyn Error + 'static)) -> Option<&'error Denied> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<Denied>() {
-            return true;
+        if let Some(denied) = error.downcast_ref() {
+            return Some(denied);
         }
         cause = error.source();
     }
-    false
+    None
 }
