@@ -62,21 +62,38 @@ fn parse_method(method: &str) -> Result<Method, Unusable> {
 
 /// A URL that can be called, or why it can't be.
 pub fn parse_url(text: &str) -> Result<Url, Unusable> {
-    if text.len() > MAX_URL_BYTES {
-        return Err(Unusable::Url(format!("it is {} bytes long; at most {MAX_URL_BYTES} can be sent", text.len())));
-    }
+    check_length(text)?;
     if text.contains(|character: char| character.is_control()) {
         return Err(Unusable::Url("it has a control character (such as NUL or a line break) in it".to_owned()));
     }
     let url =
         Url::parse(text.trim()).map_err(|error| Unusable::Url(format!("{error}; write it as http://host/path")))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(Unusable::Url(format!("the scheme is '{}'; only http and https can be called", url.scheme())));
+        return Err(wrong_scheme(text, &url));
     }
     if url.host_str().is_none_or(str::is_empty) {
         return Err(Unusable::Url("it has no host".to_owned()));
     }
+    // Some characters grow to three when they are encoded.
+    check_length(url.as_str())?;
     Ok(url)
+}
+
+fn check_length(url: &str) -> Result<(), Unusable> {
+    match url.len() {
+        ..=MAX_URL_BYTES => Ok(()),
+        length => Err(Unusable::Url(format!("it is {length} bytes long; at most {MAX_URL_BYTES} can be sent"))),
+    }
+}
+
+/// What stands before the first colon is a scheme only where slashes follow: else it is a host with a port, or a
+/// user with a password.
+fn wrong_scheme(text: &str, url: &Url) -> Unusable {
+    Unusable::Url(if text.contains("://") && !url.cannot_be_a_base() {
+        format!("the scheme is '{}'; only http and https can be called", url.scheme())
+    } else {
+        "it begins with neither http:// nor https://".to_owned()
+    })
 }
 
 /// The host that a URL's call counts for: name and port. All unusable URLs count for one host.
@@ -107,6 +124,7 @@ mod tests {
     fn each_unusable_column_is_named() {
         assert!(fault("post", "not a url", 60).starts_with("unusable url: relative URL without a base"));
         assert!(fault("post", "ftp://web/a", 60).contains("the scheme is 'ftp'"));
+        assert!(fault("post", "web:8080/a", 60).contains("begins with neither"));
         assert!(fault("po st", "http://web/", 60).starts_with("unusable http_method 'po st'"));
         assert!(fault("", "http://web/", 60).starts_with("unusable http_method"));
         for timeout_secs in [0, -5, 1_000_000_000] {
@@ -120,7 +138,10 @@ mod tests {
 
     #[test]
     fn no_secret_of_a_url_is_in_its_fault() {
-        assert!(!fault("post", "ftp://ann:s3cret@web/?t=s3cret", 60).contains("s3cret"));
+        for url in ["ftp://ann:s3cret@web/?t=s3cret", "s3cret:s3cret@web/?url=http://web", "s3cret://s3cret"] {
+            let fault = fault("post", url, 60);
+            assert!(!fault.contains("s3cret") || url.starts_with("s3cret://"), "{fault}");
+        }
     }
 
     #[test]
