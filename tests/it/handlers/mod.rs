@@ -3,9 +3,14 @@
 mod answers;
 mod asked;
 mod broken;
+mod credentials;
+mod denied;
+mod limits;
 mod redirects;
 mod requests;
 mod retries;
+mod secrets;
+mod unusable;
 
 use crate::support::database::TestDatabase;
 use crate::support::factory::JobRow;

@@ -74,16 +74,21 @@ struct Book {
 impl Receiver {
     /// Listens on a free port of 127.0.0.1 and answers 200 to everything.
     pub async fn start() -> Receiver {
-        Receiver::listen("http", None).await
+        Receiver::start_on([127, 0, 0, 1]).await
+    }
+
+    /// The same on another address of this machine.
+    pub async fn start_on(address: [u8; 4]) -> Receiver {
+        Receiver::listen("http", address.into(), None).await
     }
 
     /// The same over TLS, as the identity says.
     pub async fn start_tls(identity: &Identity) -> Receiver {
-        Receiver::listen("https", Some(identity.acceptor())).await
+        Receiver::listen("https", Ipv4Addr::LOCALHOST, Some(identity.acceptor())).await
     }
 
-    async fn listen(scheme: &'static str, tls: Option<TlsAcceptor>) -> Receiver {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    async fn listen(scheme: &'static str, address: Ipv4Addr, tls: Option<TlsAcceptor>) -> Receiver {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let acceptor = tokio::spawn(accept(listener, tls, Arc::clone(&shared)));
@@ -96,8 +101,10 @@ impl Receiver {
 
     /// The URL of a path here; by address over HTTP, by the name `localhost` over TLS.
     pub fn url(&self, path: &str) -> String {
-        let host = if self.scheme == "https" { "localhost" } else { "127.0.0.1" };
-        format!("{}://{host}:{}{path}", self.scheme, self.address.port())
+        match self.scheme {
+            "https" => format!("https://localhost:{}{path}", self.address.port()),
+            scheme => format!("{scheme}://{}{path}", self.address),
+        }
     }
 
     /// Answers a path (without its query) always so.
