@@ -10,6 +10,7 @@ mod redirects;
 mod requests;
 mod retries;
 mod secrets;
+mod tls;
 mod unusable;
 
 use crate::support::database::TestDatabase;
@@ -22,6 +23,11 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(20);
 /// The start finds what is there, the log the rest; no sweep helps out, and no delay strays.
 const QUIET: &str = "[sweep]\ninterval_secs: 3600\ndegraded_interval_secs: 3600\n[retry]\njitter: 0\n";
+
+/// Whether the slow scenarios are wanted too: `./test.sh --all`.
+fn slow() -> bool {
+    std::env::var_os("STRINGS_QUEUE_SLOW").is_some()
+}
 
 /// A service at work on a database of its own.
 struct Rig {

@@ -1,7 +1,8 @@
-//! An HTTP/1.1 receiver on raw sockets, so that it can misbehave; it records every request.
+//! A receiver of HTTP/1.1 on raw sockets, so that it can misbehave, and of HTTP/2; it records every request.
 
 mod answer;
 mod connection;
+mod http2;
 #[cfg(test)]
 mod tests;
 
@@ -85,6 +86,11 @@ impl Receiver {
     /// The same over TLS, as the identity says.
     pub async fn start_tls(identity: &Identity) -> Receiver {
         Receiver::listen("https", Ipv4Addr::LOCALHOST, Some(identity.acceptor())).await
+    }
+
+    /// The same over TLS and HTTP/2, which it offers to those who can; it does nothing worse there than to reset.
+    pub async fn start_http2(identity: &Identity) -> Receiver {
+        Receiver::listen("https", Ipv4Addr::LOCALHOST, Some(identity.acceptor_for(&[b"h2", b"http/1.1"]))).await
     }
 
     async fn listen(scheme: &'static str, address: Ipv4Addr, tls: Option<TlsAcceptor>) -> Receiver {
@@ -221,8 +227,10 @@ async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared>,
     match tls {
         None => connection::serve(stream, shared, number).await,
         Some(tls) => {
-            if let Ok(stream) = tls.accept(stream).await {
-                connection::serve(stream, shared, number).await;
+            let Ok(stream) = tls.accept(stream).await else { return };
+            match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => http2::serve(stream, shared, number).await,
+                _ => connection::serve(stream, shared, number).await,
             }
         }
     }
