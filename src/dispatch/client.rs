@@ -113,7 +113,7 @@ fn builder(config: &Config, denied: &Arc<NetworkSet>) -> ClientBuilder {
         .http2_keep_alive_while_idle(true)
         // It would tell the next host the URL of the one before, secrets and all.
         .referer(false)
-        .dns_resolver(Arc::new(GuardedResolver(Arc::clone(denied))))
+        .dns_resolver(Arc::new(GuardedResolver::new(Arc::clone(denied))))
         .redirect(redirects(config.http.max_redirects, Arc::clone(denied)))
         // The environment of a service is no place for the route of its calls.
         .no_proxy()

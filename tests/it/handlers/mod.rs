@@ -6,6 +6,7 @@ mod broken;
 mod credentials;
 mod denied;
 mod limits;
+mod names;
 mod redirects;
 mod requests;
 mod retries;
@@ -97,7 +98,9 @@ impl Rig {
             .await
         })
         .await;
-        found.unwrap_or_else(|_| panic!("no {what}: {last:?}\n{}", self.service.lines().join("\n")))
+        let lines = self.service.lines();
+        let last_lines = &lines[lines.len().saturating_sub(20)..];
+        found.unwrap_or_else(|_| panic!("no {what}: {last:?}\n{}", last_lines.join("\n")))
     }
 
     async fn seen(&self, id: u64) -> Seen {

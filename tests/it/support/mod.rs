@@ -4,6 +4,7 @@
 pub mod account;
 pub mod database;
 pub mod factory;
+pub mod names;
 pub mod proxy;
 pub mod receiver;
 pub mod server;
