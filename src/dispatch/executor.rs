@@ -1,9 +1,9 @@
 //! Executor: makes the call of one claimed job, as named steps.
 
-use super::bodies::{Bodies, LoadedBody};
+use super::bodies::{Bodies, Part};
 use super::client::CallClient;
 use super::network::denied_by;
-use super::request::{CallSpec, check_row};
+use super::request::check_row;
 use super::response::{Answer, judge};
 use super::slots::HostKey;
 use crate::config::HttpConfig;
@@ -43,6 +43,15 @@ pub struct Ended {
     pub lines: Vec<HistoryLine>,
 }
 
+/// A call that is ready to be made.
+struct Prepared {
+    request: Request,
+    /// How long the whole call may take.
+    timeout: Duration,
+    /// The large body's part of the memory; held until the call has ended.
+    part: Option<Part>,
+}
+
 /// Makes calls. Share it in an `Arc`.
 #[derive(Debug)]
 pub struct Executor {
@@ -66,7 +75,7 @@ impl Executor {
         let begun = Instant::now();
         let mut ended = ended_of(&job);
         let attempt = job.attempt;
-        let (outcome, status) = self.call_until_interrupted(job, &mut ended.lines).await;
+        let (outcome, status) = self.call_until_interrupted(job, host, &mut ended.lines).await;
         log_outcome((ended.id, attempt), host, status, (begun.elapsed(), &outcome));
         if !matches!(outcome, Outcome::Interrupted) {
             ended.lines.push(line(ended.id, messages::finished(ended.id, &outcome)));
@@ -81,14 +90,19 @@ impl Executor {
         let _ = self.records.send(Record::Ended(ended_of(job))).await;
     }
 
-    async fn call_until_interrupted(&self, job: ClaimedJob, lines: &mut Vec<HistoryLine>) -> (Outcome, Option<u16>) {
-        let calling = calling_line(&job);
-        let (request, spec, clock_micros) = match self.prepare(job).await {
+    async fn call_until_interrupted(
+        &self,
+        job: ClaimedJob,
+        host: &HostKey,
+        lines: &mut Vec<HistoryLine>,
+    ) -> (Outcome, Option<u16>) {
+        let (calling, clock_micros) = (calling_line(&job), job.claimed_at_micros);
+        let Prepared { request, timeout, part: _part } = match self.prepare(job, host).await {
             Ok(prepared) => prepared,
             Err(outcome) => return (outcome, None),
         };
         lines.push(calling);
-        let mut exchange = std::pin::pin!(self.exchange(request, &spec, clock_micros));
+        let mut exchange = std::pin::pin!(self.exchange(request, timeout, clock_micros));
         tokio::select! {
             biased;
             result = &mut exchange => return result,
@@ -106,22 +120,26 @@ impl Executor {
     }
 
     /// From the row to the request; or to what is wrong with it.
-    async fn prepare(&self, mut job: ClaimedJob) -> Result<(Request, CallSpec, u64), Outcome> {
+    async fn prepare(&self, mut job: ClaimedJob, host: &HostKey) -> Result<Prepared, Outcome> {
         let spec = check_row(&job.method, &job.url, job.timeout_secs, self.http.max_timeout_secs)
             .map_err(|unusable| permanent(unusable.to_string()))?;
         self.client.check(&spec.url).map_err(|denied| permanent(denied.to_string()))?;
-        let mut body = self.load_body(&mut job).await?;
+        let (body, part) = self.load_body(&mut job, host).await?;
         let request = self
             .client
-            .request((job.id, job.attempt), &spec, body.bytes.take())
+            .request((job.id, job.attempt), &spec, body)
             .map_err(|error| permanent(format!("unusable request: {}", cause(error))))?;
-        Ok((request, spec, job.claimed_at_micros))
+        Ok(Prepared { request, timeout: spec.timeout, part })
     }
 
     /// The claim lasts for the job's timeout and its grace. A body that is not there after half of that grace
     /// gives the job back, so that its call never outlives the claim.
-    async fn load_body(&self, job: &mut ClaimedJob) -> Result<LoadedBody, Outcome> {
-        let loading = tokio::time::timeout(self.claim_grace / 2, self.bodies.load(job));
+    async fn load_body(
+        &self,
+        job: &mut ClaimedJob,
+        host: &HostKey,
+    ) -> Result<(Option<Vec<u8>>, Option<Part>), Outcome> {
+        let loading = tokio::time::timeout(self.claim_grace / 2, self.bodies.load(job, host));
         tokio::select! {
             loaded = loading => match loaded {
                 Ok(Ok(body)) => Ok(body),
@@ -133,19 +151,19 @@ impl Executor {
     }
 
     /// Sends the request and reads the answer, all within the job's timeout.
-    async fn exchange(&self, request: Request, spec: &CallSpec, clock_micros: u64) -> (Outcome, Option<u16>) {
+    async fn exchange(&self, request: Request, limit: Duration, clock_micros: u64) -> (Outcome, Option<u16>) {
         let begun = Instant::now();
         let exchange = async {
             let response = self.client.send(request).await?;
             self.read_answer(response).await
         };
-        match tokio::time::timeout(spec.timeout, exchange).await {
+        match tokio::time::timeout(limit, exchange).await {
             Ok(Ok(answer)) => {
                 let now = SystemTime::UNIX_EPOCH + Duration::from_micros(clock_micros) + begun.elapsed();
                 (judge(&answer, &self.http, now), Some(answer.status))
             }
             Ok(Err(error)) => (failure(error), None),
-            Err(_) => (timeout(spec.timeout), None),
+            Err(_) => (timeout(limit), None),
         }
     }
 

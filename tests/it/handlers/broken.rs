@@ -123,7 +123,7 @@ async fn making_a_connection_has_a_timeout_apart_from_the_jobs_own() {
 
 /// A listener whose queue of connections is full, and who takes none of them: the kernel drops further ones
 /// without an answer, as a host does that is not there.
-async fn unanswering() -> (TcpListener, SocketAddr, Vec<TcpStream>) {
+pub async fn unanswering() -> (TcpListener, SocketAddr, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let listener = socket.listen(1).unwrap();

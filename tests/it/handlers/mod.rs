@@ -6,6 +6,7 @@ mod broken;
 mod credentials;
 mod denied;
 mod limits;
+mod misbehaving;
 mod names;
 mod redirects;
 mod requests;
