@@ -4,7 +4,7 @@ use super::{QUIET, Rig, SOON};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::receiver::{Answer, Gate, Receiver};
-use crate::support::service::Service;
+use crate::support::service::{Service, wrapped_program};
 use crate::support::wait::{throughout, until};
 use std::time::Duration;
 
@@ -72,4 +72,20 @@ async fn a_slow_host_does_not_hold_up_another() {
     gate.open();
     until_all_done(&rig, 300).await;
     assert_eq!((slow.max_in_flight(), slow.count()), (4, 200));
+}
+
+#[tokio::test]
+async fn calls_have_as_many_files_as_the_machine_allows() {
+    let (receiver, gate) = (Receiver::start().await, Gate::closed());
+    receiver.on("/", Answer::ok().behind(&gate));
+    let database = TestDatabase::with_schema().await;
+    // Each call takes a file; what a shell gives to its programs is often less than they may take.
+    let mut command = wrapped_program(["prlimit", "--nofile=64:4096"].map(Into::into));
+    command.arg("run").arg(database.ini(QUIET));
+    let rig = Rig { service: Service::spawn(command), database };
+    job().url(receiver.url("/")).insert_times(&rig.database, 120).await;
+    until("all are called at once", SOON, async || receiver.in_flight() == 120).await;
+    gate.open();
+    until_all_done(&rig, 120).await;
+    assert_eq!(receiver.count(), 120);
 }
