@@ -4,6 +4,9 @@ use super::{Rig, SOON};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::receiver::{Answer, Receiver};
+use std::net::Ipv4Addr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn any_2xx_is_done() {
@@ -129,6 +132,30 @@ async fn answers_of_old_servers_and_early_hints_are_understood() {
         seen.assert_done();
         assert_eq!(seen.response, response);
     }
+}
+
+#[tokio::test]
+async fn an_answer_before_the_whole_body_was_taken_counts() {
+    let rig = Rig::start("").await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let answering = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_exact(&mut [0; 100]).await.unwrap();
+        stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 9\r\n\r\ntoo large").await.unwrap();
+        stream
+    });
+    let seen = rig.finish(job().url(url).body(vec![b'x'; 8_000_000])).await;
+    seen.assert_permanent();
+    assert_eq!(seen.response, "too large");
+    drop(answering.await);
+}
+
+#[tokio::test]
+async fn a_change_of_protocol_that_nobody_asked_for_is_permanent() {
+    let (rig, receiver) = (Rig::start("").await, Receiver::start().await);
+    receiver.on("/", Answer::raw("HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"));
+    rig.finish(job().url(receiver.url("/")).timeout(5)).await.assert_permanent();
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! What a request carries: method, URL, body and headers.
 
-use super::{Rig, SOON};
+use super::{QUIET, Rig, SOON};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::receiver::{Answer, Received, Receiver};
+use crate::support::service::{Service, program};
 use mysql_async::Value;
 
 async fn sent(rig: &Rig, receiver: &Receiver, row: crate::support::factory::JobRow) -> Received {
@@ -135,4 +136,31 @@ async fn a_connection_is_used_again() {
         rig.finish(job().url(receiver.url("/"))).await.assert_done();
     }
     assert_eq!((receiver.count(), receiver.connections()), (5, 1));
+}
+
+#[tokio::test]
+async fn a_connection_that_the_handler_closes_after_its_answer_is_not_used_again() {
+    let (rig, receiver) = (Rig::start("").await, Receiver::start().await);
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    for connection in ["", "Connection: close\r\n"] {
+        receiver.on("/", Answer::raw(answer.replace("\r\n\r\n", &format!("\r\n{connection}\r\n"))));
+        for _ in 0..5 {
+            rig.finish(job().url(receiver.url("/"))).await.assert_done();
+        }
+    }
+    assert_eq!((receiver.count(), receiver.connections()), (10, 10));
+}
+
+#[tokio::test]
+async fn no_proxy_of_the_environment_is_used() {
+    let (proxy, receiver, database) =
+        (Receiver::start().await, Receiver::start().await, TestDatabase::with_schema().await);
+    let mut command = program();
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"] {
+        command.env(name, proxy.url("/"));
+    }
+    command.arg("run").arg(database.ini(QUIET));
+    let rig = Rig { service: Service::spawn(command), database };
+    rig.finish(job().url(receiver.url("/"))).await.assert_done();
+    assert_eq!((proxy.connections(), receiver.count()), (0, 1));
 }

@@ -28,6 +28,7 @@ fn unusable_rows() -> Vec<(JobRow, &'static str)> {
         (job().method(""), "unusable http_method ''"),
         (job().method("get\r\na: b"), "unusable http_method 'get\\r\\na: b'"),
         (job().method("gét"), "unusable http_method 'gét'"),
+        (job().method("connect"), "unusable http_method 'CONNECT'"),
         (job().timeout(0), "unusable timeout_secs 0: it must be from 1 to 86400"),
         (job().timeout(-5), "unusable timeout_secs -5"),
         (job().timeout(1_000_000_000), "unusable timeout_secs 1000000000"),
