@@ -147,13 +147,14 @@ async fn large_bodies_that_a_host_does_not_take_hold_up_no_other_and_fill_no_mem
     }
     let rig = Rig::start("").await;
     let (accepting, url) = deaf().await;
-    insert_many(&rig, 40, &url, "REPEAT('x', 8000000)").await;
-    until("its slots are used", SOON, async || count_in(&rig, "executing").await == 40).await;
+    insert_many(&rig, 60, &url, "REPEAT('x', 8000000)").await;
+    until("its slots are used", SOON, async || count_in(&rig, "executing").await == 60).await;
     let healthy = Receiver::start().await;
     insert_many(&rig, 5, &healthy.url("/"), "REPEAT('x', 8000000)").await;
     until("the healthy host's jobs are done", SOON * 2, async || count_in(&rig, "completed").await == 5).await;
     let peak = rig.peak_mib();
-    assert!(peak < 400, "{peak} MiB");
+    // It idles at some 40; the host may have 128 of bodies, and there are 480 for it.
+    assert!(peak < 350, "{peak} MiB");
     accepting.abort();
 }
 

@@ -45,6 +45,8 @@ async fn run_all_kinds(rig: &Rig) {
         let id = row.insert(&rig.database).await;
         rig.tried(id, 1).await;
     }
+    let moved = rig.finish(job().url(secret_url("/busy")).retry_delay(0)).await;
+    assert_eq!(moved.messages[2], format!("Calling job with method post on url http://{there}/?… (timeout 60)"));
     let large = format!("{SECRET}{}", "x".repeat(100_000));
     rig.finish(job().url(receiver.url("/")).body(large)).await.assert_done();
     let unusable = job().url(secret_url("/")).body(SECRET);

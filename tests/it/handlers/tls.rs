@@ -54,9 +54,7 @@ async fn papers_may_be_mended_between_two_tries() {
     let authority = Authority::new();
     let rig = trusting(&authority).await;
     let expired = Receiver::start_tls(&authority.expired()).await;
-    let proxy = Proxy::start(expired.address()).await;
-    let url = format!("https://localhost:{}/", proxy.port());
-    let id = job().url(&url).insert(&rig.database).await;
+    let id = job().url(expired.url("/")).insert(&rig.database).await;
     assert_refused(&rig.tried(id, 1).await, "expired");
     let good = Receiver::start_tls(&authority.localhost()).await;
     rig.database.execute(&format!("UPDATE queued_job SET url = '{}', run_at = NOW(6)", good.url("/"))).await;
