@@ -71,7 +71,9 @@ async fn when_one_of_two_dispatchers_dies_for_good_the_other_takes_its_jobs_with
     let (mut first, mut second) = (following(&ini).await, following(&ini).await);
     job().url(receiver.url("/work")).timeout(3_000).insert_times(&database, 8).await;
     receiver.wait_for(8, Duration::from_secs(20)).await;
-    // Its claims last for 3,000 seconds, and the sweep is an hour away: only the watch can notice.
+    // Full of calls, the other may have had no reason yet to look at these jobs; the last sweep of its start does.
+    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    // Its claims last for 3,000 seconds, and the next sweep is an hour away: only the watch can notice.
     let watch = OrphanWatch::start(&database);
     let killed = Instant::now();
     first.kill().await;
