@@ -17,9 +17,7 @@ impl Dispatcher {
         if self.stopping.is_some() {
             return;
         }
-        let others =
-            names.into_iter().filter(|name| *name != self.parts.terms.dispatcher && !self.peers.contains(name));
-        let mut others: Vec<String> = others.collect();
+        let mut others: Vec<String> = names.into_iter().filter(|name| self.is_unknown(name)).collect();
         let room = if self.parts.mode == Mode::Serve { WATCHED.saturating_sub(self.peers.len()) } else { 0 };
         for name in others.drain(..room.min(others.len())) {
             self.lanes.spawn(peer_lane(self.parts.store.session(), name.clone(), self.parts.stop.clone()));
