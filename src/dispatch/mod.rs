@@ -10,6 +10,7 @@ mod client;
 mod completer;
 mod dispatcher;
 mod executor;
+mod homes;
 mod lanes;
 mod names;
 mod network;
