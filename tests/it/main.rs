@@ -6,6 +6,7 @@ mod cdc;
 mod check;
 mod docs;
 mod layering;
+mod migrations;
 mod operations;
 mod packaging;
 mod sandbox;
