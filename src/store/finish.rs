@@ -123,7 +123,7 @@ async fn lock_and_look(
     let ids: Vec<JobId> = batch.iter().map(|finished| finished.id).collect();
     let sql = format!(
         "START TRANSACTION; SELECT id, COALESCE(claim_token, 0), CAST(state AS CHAR) FROM queued_job \
-         WHERE id IN ({}) ORDER BY id FOR UPDATE",
+         FORCE INDEX (PRIMARY) WHERE id IN ({}) ORDER BY id FOR UPDATE",
         super::claim::id_list(&ids)
     );
     let mut results = lease.conn().query_iter(sql).await?;
@@ -149,7 +149,7 @@ fn results_sql(batch: &[Finished]) -> Result<String, StoreError> {
            id BIGINT UNSIGNED PATH '$[0]', token BIGINT UNSIGNED PATH '$[1]', state VARCHAR(16) PATH '$[2]', \
            result_code INT PATH '$[3]', retry_in BIGINT PATH '$[4]', retry_delay INT PATH '$[5]', \
            url MEDIUMTEXT PATH '$[6]', response MEDIUMTEXT PATH '$[7]')) AS result \
-         STRAIGHT_JOIN queued_job AS job ON job.id = result.id AND job.claim_token = result.token \
+         STRAIGHT_JOIN queued_job AS job FORCE INDEX (PRIMARY) ON job.id = result.id AND job.claim_token = result.token \
            AND job.state = 'executing' \
          SET job.state = result.state, job.result_code = result.result_code, job.last_finished_at = NOW(), \
          job.last_response = result.response, job.claim_expires_at = NULL, \

@@ -14,8 +14,9 @@ use mysql_async::prelude::Queryable;
 /// The most jobs one rescue takes back; the rest follow in the next one.
 const BATCH: usize = 1_000;
 
-/// An executing row whose owner is gone.
-const ABANDONED: &str = "state = 'executing' AND (claimed_by IS NULL OR claim_expires_at IS NULL \
+/// An executing row whose owner is gone. A name that no lock can have is nobody's: to ask for it is NULL on MariaDB
+/// and an error on MySQL.
+const ABANDONED: &str = "state = 'executing' AND (claimed_by IS NULL OR claimed_by = '' OR claim_expires_at IS NULL \
     OR claim_expires_at < NOW(6) OR IS_FREE_LOCK(claimed_by) = 1)";
 
 /// Takes abandoned jobs back and makes them workable at once; their ids.
@@ -23,7 +24,8 @@ const ABANDONED: &str = "state = 'executing' AND (claimed_by IS NULL OR claim_ex
 /// A rescued job is charged a retry, for its call may have happened. At none left it is called again once all the
 /// same, for it may not have; `remaining_retries` is -1 then, and a job rescued at -1 is given up, so that one
 /// that kills its dispatchers comes to an end. The SELECT reads the executing rows through the index on
-/// state; the UPDATE locks through the primary key and looks again, under the lock, that they are abandoned.
+/// state; then the rows are locked through the primary key (by its name, for a small table would rather be read as a
+/// whole, and locked so) and looked at again, under their locks.
 pub async fn rescue(session: &mut Session) -> Result<Vec<JobId>, StoreError> {
     within_deadline(async {
         let mut lease = session.lease().await?;
@@ -49,7 +51,7 @@ pub async fn rescue(session: &mut Session) -> Result<Vec<JobId>, StoreError> {
 
 async fn lock_abandoned(conn: &mut mysql_async::Conn, ids: &[JobId]) -> Result<Vec<JobId>, StoreError> {
     let sql = format!(
-        "START TRANSACTION; SELECT id FROM queued_job WHERE id IN ({}) AND {ABANDONED} \
+        "START TRANSACTION; SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({}) AND {ABANDONED} \
          ORDER BY id FOR UPDATE SKIP LOCKED",
         id_list(ids)
     );
@@ -63,7 +65,7 @@ async fn lock_abandoned(conn: &mut mysql_async::Conn, ids: &[JobId]) -> Result<V
 async fn take_back(conn: &mut mysql_async::Conn, rescued: &[JobId], lines: &[HistoryLine]) -> Result<(), StoreError> {
     if !rescued.is_empty() {
         let update = format!(
-            "UPDATE queued_job SET state = IF(remaining_retries < 0, 'discarded', 'retryable'), run_at = NOW(6), \
+            "UPDATE queued_job FORCE INDEX (PRIMARY) SET state = IF(remaining_retries < 0, 'discarded', 'retryable'), run_at = NOW(6), \
              result_code = IF(remaining_retries < 0, 2, result_code), \
              last_finished_at = IF(remaining_retries < 0, NOW(), last_finished_at), \
              last_response = IF(remaining_retries < 0, '(its dispatcher ended without a result)', last_response), \

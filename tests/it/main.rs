@@ -10,4 +10,5 @@ mod migrations;
 mod operations;
 mod packaging;
 mod sandbox;
+mod store;
 mod support;
