@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// A batch is closed when its texts reach this size, so that its statement stays well below the servers'
-/// `max_allowed_packet` (16 MiB by default on MariaDB), escaped or not.
-const BATCH_BYTES: usize = 1 << 20;
+/// A batch is closed when its texts reach this size, so that its statement stays below the servers'
+/// `max_allowed_packet`, escaped or not, even where that has been set to one MiB.
+const BATCH_BYTES: usize = 1 << 18;
 
 /// A job whose result has been written.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 
 use super::error::StoreError;
 use super::history::{HistoryLine, history_sql, history_sql_for};
-use super::json_rows::quoted_json;
+use super::json_rows::{UTF8, quoted_json};
 use super::row::ClaimToken;
 use super::session::{Lease, Session, within_deadline};
 use crate::job::{Conclusion, JobId, JobState, messages};
@@ -146,9 +146,9 @@ fn results_sql(batch: &[Finished]) -> Result<String, StoreError> {
     let json = quoted_json(&rows)?;
     Ok(format!(
         "UPDATE JSON_TABLE({json}, '$[*]' COLUMNS(\
-           id BIGINT UNSIGNED PATH '$[0]', token BIGINT UNSIGNED PATH '$[1]', state VARCHAR(16) PATH '$[2]', \
+           id BIGINT UNSIGNED PATH '$[0]', token BIGINT UNSIGNED PATH '$[1]', state VARCHAR(16) CHARACTER SET ascii PATH '$[2]', \
            result_code INT PATH '$[3]', retry_in BIGINT PATH '$[4]', retry_delay INT PATH '$[5]', \
-           url MEDIUMTEXT PATH '$[6]', response MEDIUMTEXT PATH '$[7]')) AS result \
+           url MEDIUMTEXT {UTF8} PATH '$[6]', response MEDIUMTEXT {UTF8} PATH '$[7]')) AS result \
          STRAIGHT_JOIN queued_job AS job FORCE INDEX (PRIMARY) ON job.id = result.id AND job.claim_token = result.token \
            AND job.state = 'executing' \
          SET job.state = result.state, job.result_code = result.result_code, job.last_finished_at = NOW(), \

@@ -1,7 +1,7 @@
 //! History: the lines of `queued_job_log`.
 
 use super::error::StoreError;
-use super::json_rows::{quoted, quoted_json};
+use super::json_rows::{UTF8, quoted, quoted_json};
 use super::session::{Session, within_deadline};
 use crate::job::JobId;
 use mysql_async::prelude::Queryable;
@@ -58,7 +58,7 @@ pub(super) fn history_sql_where(lines: &[HistoryLine], rows: &str) -> Result<Str
     Ok(format!(
         "INSERT INTO queued_job_log (job_id, msg, created_at) SELECT job.id, line.msg, NOW(6) FROM \
          (SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE {rows} ORDER BY id LIMIT {} FOR UPDATE) AS job \
-         JOIN JSON_TABLE({json}, '$[*]' COLUMNS(job_id BIGINT UNSIGNED PATH '$[0]', msg TEXT PATH '$[1]')) AS line \
+         JOIN JSON_TABLE({json}, '$[*]' COLUMNS(job_id BIGINT UNSIGNED PATH '$[0]', msg TEXT {UTF8} PATH '$[1]')) AS line \
            ON line.job_id = job.id",
         u32::MAX
     ))

@@ -41,12 +41,15 @@ pub fn connect_options(database: &DatabaseConfig, host: &HostPort, encrypted: bo
     options.into()
 }
 
-/// What every session of ours sets: our own time zone and SQL mode, so that the server's settings and the
-/// daylight-saving hour change nothing; and no idle limit.
+/// What every session of ours sets: our own time zone, character set and SQL mode, so that the server's settings and
+/// the daylight-saving hour change nothing; and none of the limits that a server may put on its sessions. What stands
+/// in `/*M!` is for MariaDB alone, in `/*!8` for MySQL alone.
 fn session_settings() -> String {
     format!(
         "SET SESSION {SESSION_MODE}, wait_timeout = {WAIT_TIMEOUT_SECS}, \
-         innodb_lock_wait_timeout = {LOCK_WAIT_SECS}, autocommit = 1"
+         innodb_lock_wait_timeout = {LOCK_WAIT_SECS}, autocommit = 1, sql_safe_updates = 0, sql_big_selects = 1, \
+         sql_select_limit = 18446744073709551615 /*M!100600 , max_statement_time = 0 */ \
+         /*!80000 , max_execution_time = 0 */, NAMES utf8mb4 COLLATE utf8mb4_unicode_ci"
     )
 }
 

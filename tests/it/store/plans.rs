@@ -34,7 +34,8 @@ struct Deed {
 
 impl Watch {
     async fn on_a_crowded_table() -> Watch {
-        let server = OwnServer::start(&["--log-output=TABLE"]).await;
+        let server =
+            OwnServer::start(&["--log-output=TABLE", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0"]).await;
         let database = TestDatabase::with_schema_on(server.access()).await;
         CROWD.fill(&database).await;
         database.execute("SET GLOBAL general_log = 1").await;
