@@ -84,6 +84,19 @@ impl Watch {
         }
     }
 
+    /// Where much is to be deleted, and where nothing is.
+    async fn assert_deletes_in_small_pieces(&mut self, statement: &str) {
+        for days in [30, 0] {
+            let statement = statement.replace("30 DAY", &format!("{days} DAY"));
+            let (idle, before) = (self.rows_read().await, self.rows_read().await);
+            self.explaining.query_drop(&statement).await.unwrap();
+            let deleted = self.explaining.affected_rows();
+            let read = self.rows_read().await - before - (before - idle);
+            assert_eq!(deleted, if days == 30 { 0 } else { 1_000 }, "{statement}");
+            assert!(read < 10_000, "{read} rows were read by {statement}");
+        }
+    }
+
     async fn assert_plan(&mut self, what: &str, statement: &str) {
         let plan = self.explaining.query(explain(statement)).await;
         let plan: Vec<Row> = plan.unwrap_or_else(|error| panic!("{error}\nin {statement}"));
@@ -178,17 +191,17 @@ async fn sweeps(watch: &mut Watch) {
 
 /// What `docs/operations.md` gives to operators.
 async fn statements_of_operators(watch: &mut Watch) {
-    let lines = "INSERT INTO queued_job_log (job_id, msg) SELECT id, 'x' FROM queued_job";
+    let lines = "INSERT INTO queued_job_log (job_id, msg, created_at) \
+                 SELECT id, 'x', NOW(6) - INTERVAL 1 HOUR FROM queued_job";
     watch.database.execute(lines).await;
     watch.database.query::<Row>("ANALYZE TABLE queued_job_log").await;
     let all = crate::operations::statements("Jobs in SQL");
     assert!(all.len() > 5);
     for statement in all {
         let statement = statement.trim().trim_end_matches(';');
-        if statement.starts_with("DELETE FROM queued_job_log ") {
-            continue;
-        }
-        if statement.contains("queued_job_log") {
+        if statement.starts_with("DELETE ") {
+            watch.assert_deletes_in_small_pieces(statement).await;
+        } else if statement.contains("queued_job_log") {
             let plan: Row = watch.explaining.query_first(explain(statement)).await.unwrap().unwrap();
             assert_eq!(plan.get::<Option<String>, _>("key").flatten().as_deref(), Some("job_id"), "{statement}");
         } else {
