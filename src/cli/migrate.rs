@@ -5,6 +5,7 @@ use super::runtime::run_until_signal;
 use crate::config::Config;
 use crate::store::migrate::{SCHEMA, migrate, upgrade_sql};
 use crate::store::{CURRENT_VERSION, SchemaState, Session, Store, read_schema_state};
+use anyhow::bail;
 
 pub(super) fn execute(arguments: &MigrateArguments) -> anyhow::Result<()> {
     let Some(ini) = &arguments.ini else {
@@ -12,14 +13,20 @@ pub(super) fn execute(arguments: &MigrateArguments) -> anyhow::Result<()> {
     };
     let config = super::load_settings(ini)?;
     run_until_signal(async |stop| {
-        let mut session = Store::new(&config.database).session();
-        if arguments.print {
-            return print_sql(&mut session).await;
+        tokio::select! {
+            done = print_or_migrate(&config, arguments.print) => done,
+            () = stop.cancelled() => bail!("stopped before the end; what is missing is done by running it again"),
         }
-        let before = stop.run_until_cancelled(migrate(&mut session)).await;
-        let before = before.ok_or_else(|| anyhow::anyhow!("stopped before its end; run it again to go on"))??;
-        Ok(super::print(told(before, &config).as_bytes())?)
     })
+}
+
+async fn print_or_migrate(config: &Config, print: bool) -> anyhow::Result<()> {
+    let mut session = Store::new(&config.database).session();
+    if print {
+        return print_sql(&mut session).await;
+    }
+    let before = migrate(&mut session).await?;
+    Ok(super::print(told(before, config).as_bytes())?)
 }
 
 /// The SQL that would be run now.

@@ -1,7 +1,7 @@
 //! History: the lines of `queued_job_log`.
 
 use super::error::StoreError;
-use super::json_rows::{UTF8, quoted, quoted_json};
+use super::json_rows::quoted;
 use super::session::{Session, within_deadline};
 use crate::job::JobId;
 use mysql_async::prelude::Queryable;
@@ -21,7 +21,7 @@ pub struct HistoryLine {
 /// Writes lines by themselves: a plain INSERT, which locks nothing that is there.
 pub async fn write_history(session: &mut Session, lines: &[HistoryLine]) -> Result<(), StoreError> {
     let Some(sql) = history_sql(lines) else { return Ok(()) };
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         lease.conn().query_drop(sql).await?;
         lease.keep();
@@ -49,19 +49,6 @@ pub(super) fn history_sql_for(
         let _ = write!(sql, "{separator}({}, {}, {})", line.job, quoted(&line.message), at_sql(line.at_micros));
     }
     (sql.len() > head).then_some(sql)
-}
-
-/// One INSERT for the lines of those jobs whose rows are so, which it locks through the primary key, in key order.
-pub(super) fn history_sql_where(lines: &[HistoryLine], rows: &str) -> Result<String, StoreError> {
-    let lines: Vec<(u64, &str)> = lines.iter().map(|line| (line.job.0, line.message.as_str())).collect();
-    let json = quoted_json(&lines)?;
-    Ok(format!(
-        "INSERT INTO queued_job_log (job_id, msg, created_at) SELECT job.id, line.msg, NOW(6) FROM \
-         (SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE {rows} ORDER BY id LIMIT {} FOR UPDATE) AS job \
-         JOIN JSON_TABLE({json}, '$[*]' COLUMNS(job_id BIGINT UNSIGNED PATH '$[0]', msg TEXT {UTF8} PATH '$[1]')) AS line \
-           ON line.job_id = job.id",
-        u32::MAX
-    ))
 }
 
 fn at_sql(at_micros: Option<u64>) -> String {

@@ -2,18 +2,20 @@
 
 use super::claim::id_list;
 use super::error::StoreError;
-use super::history::{HistoryLine, history_sql_where};
+use super::history::HistoryLine;
+use super::json_rows::quoted;
 use super::row::ClaimToken;
 use super::session::{Session, within_deadline};
 use crate::job::JobId;
 use mysql_async::prelude::Queryable;
+use std::fmt::Write as _;
 
-/// Gives jobs back as they were before their claim: workable, and the try not counted. One round trip.
+/// Gives jobs back as they were before their claim: workable, and the try not counted.
 ///
-/// Locks each row through the primary key, by its name: a small table would rather be read as a whole, and locked so.
-/// Touches only rows that are executing under one of the tokens, and says nothing of others, so it can be sent again
-/// when its answer was lost. A token is drawn for one claim, and no row is claimed twice under one, so id and token
-/// need not be paired.
+/// Locks each row through the primary key, in key order (by its name, for a small table would rather be read as a
+/// whole, and locked so); touches only rows that are executing under one of the tokens,
+/// and writes the lines of these alone: a job that was taken back meanwhile is not ours to give. A token is drawn for
+/// one claim, and no row is claimed twice under one, so id and token need not be paired.
 pub async fn release(
     session: &mut Session,
     claims: &[(JobId, ClaimToken)],
@@ -23,17 +25,17 @@ pub async fn release(
         return Ok(());
     }
     let ours = ours_sql(claims);
-    let (tell, give_back) = (history_sql_where(lines, &ours)?, release_sql(&ours));
-    within_deadline(async {
+    let lines = lines_sql(lines, &ours).map(|insert| insert + "; ").unwrap_or_default();
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
-        lease.conn().query_drop(format!("START TRANSACTION; {tell}; {give_back}; COMMIT")).await?;
+        lease.conn().query_drop(format!("START TRANSACTION; {lines}{}; COMMIT", release_sql(&ours))).await?;
         lease.keep();
         Ok(())
     })
     .await
 }
 
-/// Which rows are ours still.
+/// The rows that are still ours.
 fn ours_sql(claims: &[(JobId, ClaimToken)]) -> String {
     let mut ids: Vec<JobId> = claims.iter().map(|(job, _)| *job).collect();
     ids.sort_unstable();
@@ -41,6 +43,21 @@ fn ours_sql(claims: &[(JobId, ClaimToken)]) -> String {
     tokens.sort_unstable();
     tokens.dedup();
     format!("id IN ({}) AND state = 'executing' AND claim_token IN ({})", id_list(&ids), id_list(&tokens))
+}
+
+/// Before the rows are given back, while one can tell which are ours; locks them.
+fn lines_sql(lines: &[HistoryLine], ours: &str) -> Option<String> {
+    let mut cases = String::new();
+    for line in lines {
+        // Writing to a String does not fail.
+        let _ = write!(cases, " WHEN {} THEN {}", line.job, quoted(&line.message));
+    }
+    (!lines.is_empty()).then(|| {
+        format!(
+            "INSERT INTO queued_job_log (job_id, msg, created_at) SELECT id, CASE id{cases} ELSE '' END, NOW(6) \
+             FROM queued_job FORCE INDEX (PRIMARY) WHERE {ours} ORDER BY id FOR UPDATE"
+        )
+    })
 }
 
 fn release_sql(ours: &str) -> String {

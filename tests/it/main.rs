@@ -4,11 +4,18 @@
 
 mod cdc;
 mod check;
+mod cli;
 mod docs;
+mod failover;
+mod faults;
+mod handlers;
+mod idle;
 mod layering;
 mod migrations;
+mod moves;
 mod operations;
 mod packaging;
+mod quickstart;
 mod sandbox;
 mod store;
 mod support;

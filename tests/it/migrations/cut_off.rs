@@ -169,7 +169,7 @@ async fn a_signal_ends_it_and_it_can_be_run_again() {
     let mut migration = Service::start([OsStr::new("migrate"), ini.as_os_str()]);
     until("it waits", SOON, async || waiting_alter(&database).await.is_some()).await;
     assert_eq!(migration.stop(SOON).await, Some(1));
-    assert!(migration.lines().iter().any(|line| line.contains("run it again to go on")), "{:?}", migration.lines());
+    assert!(migration.lines().iter().any(|line| line.contains("running it again")), "{:?}", migration.lines());
     held.disconnect().await.unwrap();
     migrate(&database).await;
     assert_upgraded(&database, &all, 0, "a signal").await;

@@ -25,8 +25,10 @@ async fn living(database: &TestDatabase) -> Owner {
     owner
 }
 
-async fn rescued(database: &TestDatabase) -> Vec<u64> {
-    rescue(&mut session(database)).await.unwrap().into_iter().map(|job| job.0).collect()
+/// Takes back what is abandoned, when these dispatchers are known to have ended.
+async fn rescued(database: &TestDatabase, ended: &[&str]) -> Vec<u64> {
+    let ended: Vec<String> = ended.iter().map(ToString::to_string).collect();
+    rescue(&mut session(database), &ended).await.unwrap().into_iter().map(|job| job.0).collect()
 }
 
 #[tokio::test]
@@ -35,14 +37,17 @@ async fn the_jobs_of_a_living_dispatcher_stay_and_those_of_a_dead_one_are_taken_
     let (mut dies, lives) = (living(&database).await, living(&database).await);
     let orphan = executing(dies.name()).retries(3).insert(&database).await;
     let kept = executing(lives.name()).insert(&database).await;
-    assert_eq!(rescued(&database).await, [0; 0]);
+    let names = [dies.name().to_owned(), lives.name().to_owned()];
+    let both = names.each_ref().map(String::as_str);
+    assert_eq!(rescued(&database, &both).await, [0; 0]);
     dies.let_go();
     crate::support::wait::until("the server frees the lock", super::SOON, async || {
         let free = format!("SELECT IS_FREE_LOCK('{}')", dies.name());
         database.query_one::<u8>(&free).await == 1
     })
     .await;
-    assert_eq!(rescued(&database).await, [orphan]);
+    assert_eq!(rescued(&database, &[]).await, [0; 0], "a lock that is free for a moment is no proof");
+    assert_eq!(rescued(&database, &both).await, [orphan]);
     let row: (String, i32, u32, bool, bool) = database
         .query_one(&format!(
             "SELECT CAST(state AS CHAR), remaining_retries, attempt, run_at <= NOW(6), \
@@ -63,7 +68,7 @@ async fn an_expired_claim_is_taken_back_though_its_dispatcher_lives() {
         .insert(&database)
         .await;
     let kept = executing(lives.name()).insert(&database).await;
-    assert_eq!(rescued(&database).await, [expired]);
+    assert_eq!(rescued(&database, &[]).await, [expired]);
     assert_eq!(state(&database, kept).await, "executing");
 }
 
@@ -71,19 +76,20 @@ async fn an_expired_claim_is_taken_back_though_its_dispatcher_lives() {
 async fn claims_that_no_dispatcher_can_have_made_are_taken_back_and_hold_nothing_up() {
     let database = TestDatabase::with_schema().await;
     let lives = living(&database).await;
+    let (long, quotes) = ("n".repeat(64), "with 'quotes' and \\");
     let odd = [
         executing("x").set("claimed_by", mysql_async::Value::NULL),
         executing(lives.name()).set("claim_expires_at", mysql_async::Value::NULL),
         executing(""),
         executing(" "),
-        executing(&"n".repeat(64)),
-        executing("with 'quotes' and \\"),
+        executing(&long),
+        executing(quotes),
     ];
     let mut keys = Vec::new();
     for row in &odd {
         keys.push(row.insert(&database).await);
     }
-    assert_eq!(rescued(&database).await, keys);
+    assert_eq!(rescued(&database, &[&long, quotes]).await, keys);
     assert_eq!(messages(&database, keys[0]).await, [told::rescued(JobId(keys[0]), "(unknown)")]);
 }
 
@@ -92,14 +98,17 @@ async fn a_rescue_costs_a_retry_and_with_none_left_one_more_call_and_then_it_is_
     let database = TestDatabase::with_schema().await;
     let mut keys = Vec::new();
     for retries in [2, 1, 0, -1, -2, i64::from(i32::MIN)] {
-        keys.push(executing("dead").retries(retries).insert(&database).await);
+        keys.push(executing("dead").set("attempt", 2).retries(retries).insert(&database).await);
     }
-    assert_eq!(rescued(&database).await, keys);
+    // Inserted so by its application, and never called again yet.
+    keys.push(executing("dead").retries(-1).insert(&database).await);
+    assert_eq!(rescued(&database, &["dead"]).await, keys);
     let rows: Vec<(String, i32, Option<i32>)> =
         database.query("SELECT CAST(state AS CHAR), remaining_retries, result_code FROM queued_job ORDER BY id").await;
     let expected = [("retryable", 1, None), ("retryable", 0, None), ("retryable", -1, None)]
         .into_iter()
         .chain(std::iter::repeat_n(("discarded", -1, Some(2)), 3))
+        .chain([("retryable", -1, None)])
         .map(|(state, retries, code)| (state.to_owned(), retries, code));
     assert_eq!(rows, expected.collect::<Vec<_>>());
     let ended: (String, bool) = database
@@ -116,7 +125,7 @@ async fn of_two_rescuers_at_once_one_takes_each_job_and_it_is_charged_once() {
     let database = TestDatabase::with_schema().await;
     for _ in 0..5 {
         let keys = executing("dead").retries(5).insert_times(&database, 50).await;
-        let (one, other) = tokio::join!(rescued(&database), rescued(&database));
+        let (one, other) = tokio::join!(rescued(&database, &["dead"]), rescued(&database, &["dead"]));
         let all: BTreeSet<u64> = one.iter().chain(&other).copied().collect();
         assert_eq!((one.len() + other.len(), all.len()), (keys.len(), keys.len()));
     }
@@ -135,9 +144,9 @@ async fn a_row_that_somebody_is_writing_to_is_left_for_the_next_rescue() {
         .query_drop(format!("START TRANSACTION; UPDATE queued_job SET state = 'completed' WHERE id = {}", keys[0]))
         .await
         .unwrap();
-    assert_eq!(rescued(&database).await, [keys[1]]);
+    assert_eq!(rescued(&database, &["dead"]).await, [keys[1]]);
     finishing.query_drop("COMMIT").await.unwrap();
-    assert_eq!(rescued(&database).await, [0; 0]);
+    assert_eq!(rescued(&database, &["dead"]).await, [0; 0]);
     assert_eq!(state(&database, keys[0]).await, "completed");
     assert_eq!(messages(&database, keys[0]).await, [""; 0]);
 }
@@ -150,7 +159,7 @@ async fn what_is_not_executing_is_never_rescued() {
     let claimed = claim_all(&mut session, "dead", &[key]).await;
     finish_all(&mut session, vec![finished(&claimed[0], "done")]).await;
     let row = whole_row(&database, key).await;
-    assert_eq!(rescued(&database).await, [0; 0], "a finish leaves the owner's name in the row");
+    assert_eq!(rescued(&database, &["dead"]).await, [0; 0], "a finish leaves the owner's name in the row");
     assert_eq!(whole_row(&database, key).await, row);
 }
 
@@ -169,7 +178,7 @@ async fn a_rescue_takes_back_a_thousand_and_the_next_one_the_rest() {
     let mut session = session(&database);
     let mut counts = Vec::new();
     loop {
-        match rescue(&mut session).await.unwrap().len() {
+        match rescue(&mut session, &["dead".to_owned()]).await.unwrap().len() {
             0 => break,
             count => counts.push(count),
         }
@@ -181,7 +190,7 @@ async fn a_rescue_takes_back_a_thousand_and_the_next_one_the_rest() {
 async fn a_rescued_job_is_claimed_again_as_its_next_try() {
     let database = TestDatabase::with_schema().await;
     let key = executing("dead").insert(&database).await;
-    rescued(&database).await;
+    rescued(&database, &["dead"]).await;
     let claim = claim_as(&mut session(&database), "me", &[key]).await;
     assert_eq!((claimed_keys(&claim), claim.jobs[0].attempt.0), (vec![key], 2));
 }
