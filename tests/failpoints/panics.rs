@@ -46,7 +46,7 @@ async fn panic_while_the_log_is_read(stage: &Stage, mut service: Service) {
     assert_eq!(service.stop(SOON).await, Some(0));
     let told = service.lines();
     let counted = told.iter().find(|line| line.contains("what the service did")).unwrap();
-    assert!(counted.contains("(StreamPanics, 1)"), "{counted}");
+    assert!(counted.contains("stream_panics=1"), "{counted}");
     assert!(!told.iter().any(|line| line.contains("stack backtrace") || line.contains("panicked at")), "{told:#?}");
     assert!(told.iter().filter(|line| line.contains("following the log")).count() >= 2, "{told:#?}");
 }
