@@ -2,7 +2,7 @@
 
 use crate::job::{JobId, JobState, Move};
 use crate::metrics::{Counter, Metrics};
-use crate::store::{DueJob, PageEnd, Session, StoreError, read_backlog, read_owners, rescue};
+use crate::store::{DueJob, PageEnd, Session, StoreError, leave_read_only, read_backlog, read_owners, rescue};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -91,6 +91,7 @@ impl Sweeper {
     }
 
     async fn try_sweep(&mut self, ended: &[String]) -> Result<SweepFound, StoreError> {
+        leave_read_only(&mut self.session).await?;
         // Others must see that we live before we claim. If the lock can't be had, jobs are still ours until their
         // claims expire, and the rest of the sweep is as needed as ever.
         let _ = timeout(OWN_LOCK, self.own_lock.held.wait_for(|held| *held)).await;

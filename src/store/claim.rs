@@ -68,7 +68,7 @@ pub async fn claim(
         return Ok(Claim::default());
     }
     let asked = Asked { token, at: Instant::now(), grace: terms.grace };
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let claim = match read_set(&mut lease, claim_sql(terms, token, jobs), 2).await {
             Err(error) if says_locked(&error) => {

@@ -49,7 +49,7 @@ pub async fn finish(
     lines: &[HistoryLine],
 ) -> Result<FinishReport, StoreError> {
     batch.sort_unstable_by_key(|finished| finished.id);
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         failpoint!("before-finish", StoreError::Connection("a failpoint".to_owned()));
         let mut lease = session.lease().await?;
         let report = match lease.conn().query_drop(whole_sql(batch, lines)?).await.map_err(StoreError::from) {

@@ -87,7 +87,7 @@ impl Owner {
 
     /// Takes the lock, or makes sure that it is still held. True when it had to be taken anew.
     pub async fn hold(&mut self) -> Result<bool, StoreError> {
-        within_deadline(async {
+        within_deadline(self.holder.bounds(), async {
             let mut lease = self.holder.lease().await?;
             let taken = take_lock(lease.conn(), &self.name).await?;
             lease.keep();
@@ -112,17 +112,12 @@ impl Owner {
 
     /// Holds the lock until a connection breaks, or the service has moved to another server.
     async fn guard(&mut self, held: &watch::Sender<bool>) -> Result<(), StoreError> {
-        let mut moves = self.holder.moves();
-        moves.borrow_and_update();
-        for session in [&mut self.holder, &mut self.standby] {
-            session.follow_the_others();
-        }
         self.hold().await?;
         held.send_replace(true);
         let granted = tokio::select! {
             granted = wait_for_lock(&mut self.standby, &self.name, STANDBY_SECS) => granted?,
             // A lock on a server that nobody works with any more shows nothing.
-            _ = moves.changed() => false,
+            () = self.holder.left_behind() => false,
         };
         if granted {
             tracing::warn!("the connection that held the dispatcher's lock broke; the second one holds it now");

@@ -25,7 +25,7 @@ pub async fn release(
     }
     let ours = ours_sql(claims);
     let lines = lines_sql(lines, &ours).map(|insert| insert + "; ").unwrap_or_default();
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         lease.conn().query_drop(format!("START TRANSACTION; {lines}{}; COMMIT", release_sql(&ours))).await?;
         lease.keep();

@@ -31,8 +31,10 @@ const GIVEN_UP: &str = "remaining_retries < 0 AND attempt > 1";
 /// through the index on state; the UPDATE locks through the primary key and looks again, under the lock, that they
 /// are abandoned and under the same claims.
 pub async fn rescue(session: &mut Session, ended: &[String]) -> Result<Vec<JobId>, StoreError> {
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
+        // They were found to have ended by their locks on another server, or before an outage.
+        let ended = if lease.has_settled() { ended } else { &[] };
         let found = find_abandoned(lease.conn(), ended).await?;
         if found.is_empty() {
             lease.keep();

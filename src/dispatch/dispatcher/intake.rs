@@ -76,6 +76,8 @@ impl Dispatcher {
                     self.plan_sweep();
                 }
             }
+            // Nobody would mend it meanwhile: what is called already is finished, and that is all.
+            Err(error) if self.parts.mode == Mode::Once => self.failure = Some(error),
             Err(error) => {
                 tracing::warn!(%error, "the sweep failed; trying again");
                 self.more = false;

@@ -19,7 +19,7 @@ use super::timers::Timers;
 use super::waiting::Waiting;
 use crate::job::JobId;
 use crate::metrics::Metrics;
-use crate::store::{ClaimTerms, Session, Store};
+use crate::store::{ClaimTerms, Session, Store, StoreError};
 use crate::wakeup::{SweepCause, Wakeup};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -41,6 +41,9 @@ pub enum DispatchError {
     /// Nobody records results any more.
     #[error("the task that records results ended")]
     Completer,
+    /// In [`Mode::Once`]: the database refused the sweep, or is away.
+    #[error("the table could not be searched: {0}")]
+    Sweep(StoreError),
 }
 
 /// When the loop is over.
@@ -114,6 +117,8 @@ pub struct Dispatcher {
     /// The time for a sweep has come.
     sweep_due: bool,
     last_sweep: Option<Instant>,
+    /// In [`Mode::Once`]: why there is no more to be done.
+    failure: Option<StoreError>,
     stopping: Option<stopping::Stop>,
     lanes: JoinSet<Report>,
     /// The calls; each brings back the host whose slot it holds.
@@ -147,6 +152,7 @@ impl Dispatcher {
             next_sweep: Instant::now() + FAR_AWAY,
             sweep_due: false,
             last_sweep: None,
+            failure: None,
             stopping: None,
             lanes: JoinSet::new(),
             calls: JoinSet::new(),
@@ -161,7 +167,7 @@ impl Dispatcher {
         loop {
             self.start_work();
             if self.is_over() {
-                return Ok(());
+                return self.failure.map_or(Ok(()), |error| Err(DispatchError::Sweep(error)));
             }
             let wake_at = self.wake_at();
             tokio::select! {
@@ -187,7 +193,7 @@ impl Dispatcher {
 
     /// Starts all that can be started now.
     fn start_work(&mut self) {
-        if self.stopping.is_some() {
+        if self.stopping.is_some() || self.failure.is_some() {
             return;
         }
         self.parts.slots.set_now(Instant::now());
@@ -259,6 +265,7 @@ impl Dispatcher {
         match (&self.stopping, self.parts.mode) {
             (Some(_), _) => resting,
             (None, Mode::Serve) => false,
+            (None, Mode::Once) if self.failure.is_some() => resting,
             (None, Mode::Once) => resting && self.last_sweep.is_some() && !self.has_workable(),
         }
     }

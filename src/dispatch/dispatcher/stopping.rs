@@ -4,7 +4,8 @@ use super::Dispatcher;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long after the drain the database may take to have the rest written. A stop is to end a second after that.
+/// How long after the drain the database may take to have the rest written. The promise is two seconds in all: what
+/// is left of them is for tasks to end on a busy machine.
 const WRITE_BACK: Duration = Duration::from_secs(1);
 /// Past all steps, the loop only waits for tasks to end.
 const NO_MORE_STEPS: Duration = Duration::from_secs(3_600);

@@ -59,6 +59,14 @@ impl OwnServer {
         Pid::from_raw(self.running.as_ref().expect("a running server").pid()).unwrap()
     }
 
+    /// The last lines of its log.
+    pub fn log_tail(&self) -> String {
+        let folder = self.running.as_ref().expect("a running server").directory().to_owned();
+        let log = std::fs::read_to_string(folder.join("server.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
     /// Sends it a signal: `Signal::STOP`, `Signal::CONT`.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
@@ -73,6 +81,11 @@ impl OwnServer {
     /// SIGTERM, and gone.
     pub async fn stop(&mut self) {
         self.running.take().expect("a running server").stop().await;
+    }
+
+    /// One more option, from the next start on.
+    pub fn add_option(&mut self, option: &str) {
+        self.options.arguments.push(option.to_owned());
     }
 
     /// Starts it again after [`kill`](Self::kill) or [`stop`](Self::stop), on the same data and the same port.

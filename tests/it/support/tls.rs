@@ -5,6 +5,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
 
 /// A certificate authority.
@@ -47,6 +48,14 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// Papers for `localhost` that end at that time (seconds since 1970).
+    pub fn ending_at(&self, unix_secs: u64) -> Identity {
+        let mut params = names(&["localhost", "127.0.0.1", "::1"]);
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(unix_secs);
+        self.sign(&params)
+    }
+
     fn sign(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         Identity { certificate: params.signed_by(&key, &self.issuer).unwrap(), key }
@@ -57,7 +66,7 @@ impl Authority {
         &self.pem
     }
 
-    /// Writes the authority's certificate to a file, for `ssl_ca` or `SSL_CERT_FILE`.
+    /// Writes the authority's certificate to a file, for `ssl_ca`, `ca_file` or `SSL_CERT_FILE`.
     pub fn write_pem(&self, path: &Path) {
         std::fs::write(path, &self.pem).unwrap();
     }
@@ -66,10 +75,17 @@ impl Authority {
 impl Identity {
     /// What a TLS server speaks with; HTTP/1.1 only.
     pub fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor_for(&[])
+    }
+
+    /// The same with an offer of protocols (ALPN), the best first.
+    pub fn acceptor_for(&self, protocols: &[&[u8]]) -> TlsAcceptor {
         let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_no_client_auth().with_single_cert(vec![self.certificate.der().clone()], key).unwrap();
+        let config = config.with_no_client_auth();
+        let mut config = config.with_single_cert(vec![self.certificate.der().clone()], key).unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 
