@@ -11,3 +11,4 @@ mod operations;
 mod packaging;
 mod sandbox;
 mod support;
+mod threats;
