@@ -17,3 +17,4 @@ mod packaging;
 mod quickstart;
 mod sandbox;
 mod support;
+mod threats;
