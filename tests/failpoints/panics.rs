@@ -73,3 +73,25 @@ async fn a_panic_in_the_secure_client_is_counted_and_the_log_taken_up_again() {
     assert!(service.wait_for_line("following the log", SOON).await.contains("Secure"));
     panic_while_the_log_is_read(&stage, service).await;
 }
+
+/// A part of the service that breaks takes the service with it, and the next start goes on where it was.
+async fn panic_of_a_part(place: &str) {
+    let stage = Stage::set().await;
+    let ids = stage.insert(8).await;
+    let mut first = stage.program(&format!("{place}=2*off->1*return(panic)"), "max_in_flight: 1");
+    assert_eq!(first.wait_for_exit(SOON).await.code(), Some(1), "{place}");
+    let mut second = stage.program("", "");
+    stage.until_all_final().await;
+    stage.check(&ids, 2).await;
+    assert_eq!(second.stop(SOON).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_panic_in_a_claim_ends_the_service_and_loses_nothing() {
+    panic_of_a_part("claim-committed").await;
+}
+
+#[tokio::test]
+async fn a_panic_in_a_finish_ends_the_service_and_loses_nothing() {
+    panic_of_a_part("before-finish").await;
+}
