@@ -128,8 +128,8 @@ async fn lock_and_look(
 ) -> Result<HashMap<JobId, (u64, JobState)>, StoreError> {
     let ids: Vec<JobId> = batch.iter().map(|finished| finished.id).collect();
     let sql = format!(
-        "START TRANSACTION; SELECT id, COALESCE(claim_token, 0), CAST(state AS CHAR) FROM queued_job \
-         FORCE INDEX (PRIMARY) WHERE id IN ({}) ORDER BY id FOR UPDATE",
+        "START TRANSACTION; SELECT id, COALESCE(claim_token, 0), CAST(state AS CHAR) \
+         FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({}) ORDER BY id FOR UPDATE",
         super::claim::id_list(&ids)
     );
     let mut results = lease.conn().query_iter(sql).await?;

@@ -58,6 +58,7 @@ impl Dispatcher {
             self.sweeping_because = SweepCause::graver(self.sweep_cause.take(), failed_before);
             // Should this sweep fail, their locks will be looked at again.
             let ended = std::mem::take(&mut self.ended);
+            self.being_rescued.clone_from(&ended);
             self.lanes.spawn(async { Report::Swept(Box::new(sweeper.sweep(ended).await)) });
         } else {
             self.lanes.spawn(async { Report::Swept(Box::new(sweeper.refill().await)) });
@@ -66,6 +67,7 @@ impl Dispatcher {
 
     pub(super) fn on_swept(&mut self, report: SweepReport) {
         self.idle_sweeper = Some(report.sweeper);
+        self.being_rescued.clear();
         match report.found {
             Ok(found) if report.kind == SweepKind::Leftovers => self.take_leftovers(&found.jobs),
             Ok(found) => {

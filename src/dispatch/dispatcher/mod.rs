@@ -96,6 +96,7 @@ pub struct Dispatcher {
     parts: Parts,
     idle_lanes: Vec<Session>,
     idle_hosts_lane: Option<Session>,
+    idle_suspects_lane: Option<Session>,
     idle_sweeper: Option<Sweeper>,
     waiting: Waiting,
     /// Claimed jobs that wait for their calls.
@@ -111,6 +112,8 @@ pub struct Dispatcher {
     leftovers_at: Option<Instant>,
     /// Dispatchers that have ended since the last sweep.
     ended: Vec<String>,
+    /// Those whose jobs the sweep that is under way takes back.
+    being_rescued: Vec<String>,
     /// The table holds more workable rows than were read.
     more: bool,
     /// Hints or timers were dropped: read the backlog from its beginning.
@@ -141,10 +144,12 @@ impl Dispatcher {
     pub fn new(mut parts: Parts, hosts_lane: Session, sweeper: Sweeper) -> Dispatcher {
         let idle_lanes = std::mem::take(&mut parts.claim_lanes);
         let homes = Homes::new(&parts.terms.dispatcher);
+        let suspects_lane = parts.store.session();
         Dispatcher {
             parts,
             idle_lanes,
             idle_hosts_lane: Some(hosts_lane),
+            idle_suspects_lane: Some(suspects_lane),
             idle_sweeper: Some(sweeper),
             waiting: Waiting::default(),
             ready: Ready::default(),
@@ -154,6 +159,7 @@ impl Dispatcher {
             homes,
             leftovers_at: None,
             ended: Vec::new(),
+            being_rescued: Vec::new(),
             more: false,
             overflow: false,
             sweep_cause: Some(SweepCause::Start),
@@ -224,6 +230,10 @@ impl Dispatcher {
                 self.on_hosts(hosts);
             }
             Report::Peer { name, gone } => self.on_peer(name, gone),
+            Report::Suspects { lane, ended } => {
+                self.idle_suspects_lane = Some(lane);
+                self.on_ended(ended);
+            }
             Report::Swept(report) => self.on_swept(*report),
         }
     }
