@@ -18,6 +18,8 @@ pub(super) struct Place {
     moves: u64,
     /// When we came here, or back here, from a server that was lost to us; none at a first start.
     arrived: Option<Instant>,
+    /// How often we did.
+    arrivals: u64,
     /// Nobody answered when we last looked for a server.
     away: bool,
     /// It left a deed unanswered: the other hosts are tried before it.
@@ -31,6 +33,10 @@ impl Place {
 
     pub(super) fn moves(&self) -> u64 {
         self.moves
+    }
+
+    pub(super) fn arrivals(&self) -> u64 {
+        self.arrivals
     }
 
     pub(super) fn arrived(&self) -> Option<Instant> {
@@ -50,6 +56,7 @@ impl Place {
         let moved = self.identity.is_some() && index != self.index || other_server;
         if moved || self.away {
             self.arrived = Some(now);
+            self.arrivals += 1;
         }
         if moved || self.identity.is_none() {
             self.identity = Some(identity.clone());
@@ -112,7 +119,7 @@ mod tests {
         let mut place = at(0, "a", start);
         place.lose();
         assert!(!place.land(0, &server("a"), later));
-        assert_eq!((place.moves(), place.arrived()), (0, Some(later)));
+        assert_eq!((place.moves(), place.arrivals(), place.arrived()), (0, 1, Some(later)));
     }
 
     #[test]

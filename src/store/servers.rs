@@ -70,6 +70,17 @@ impl Servers {
         let _ = self.place.subscribe().wait_for(|place| place.moves() != moves).await;
     }
 
+    /// How often we came to a server, from another one or after an outage.
+    #[must_use]
+    pub fn arrivals(&self) -> u64 {
+        self.place.borrow().arrivals()
+    }
+
+    /// Returns when we have come to a server again since there were so many arrivals: a good moment to try.
+    pub async fn arrived_since(&self, arrivals: u64) {
+        let _ = self.place.subscribe().wait_for(|place| place.arrivals() != arrivals).await;
+    }
+
     pub(super) fn arrived(&self) -> Option<Duration> {
         self.place.borrow().arrived().map(|at| at.elapsed())
     }
@@ -122,11 +133,12 @@ impl Servers {
 
     fn land(&self, index: usize, opened: Opened) -> Landed {
         self.encrypted.store(opened.encrypted, Ordering::Relaxed);
-        let mut moves = 0;
-        let is_new = self.place.send_if_modified(|place| {
-            let is_new = place.land(index, &opened.identity, Instant::now());
+        let (mut moves, mut is_new) = (0, false);
+        self.place.send_if_modified(|place| {
+            let arrivals = place.arrivals();
+            is_new = place.land(index, &opened.identity, Instant::now());
             moves = place.moves();
-            is_new
+            place.arrivals() != arrivals
         });
         if is_new {
             let HostPort { host, port } = self.host(index);
