@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use std::future::Future;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The exit code of a process that a second signal ended at once.
@@ -19,7 +19,10 @@ where
         .context("the asynchronous runtime cannot be started")?;
     let result = runtime.block_on(async {
         let stop = CancellationToken::new();
-        tokio::spawn(watch_signals(stop.clone()));
+        // Before any work, so that no signal finds a child or a claim and kills us.
+        let signals = [signal(SignalKind::terminate()), signal(SignalKind::interrupt())];
+        let [terminate, interrupt] = signals.map(|signal| signal.context("signals cannot be watched"));
+        tokio::spawn(watch_signals(terminate?, interrupt?, stop.clone()));
         work(stop).await
     });
     // A thread that waits for the log can't be joined in time, and holds nothing.
@@ -27,12 +30,7 @@ where
     result
 }
 
-async fn watch_signals(stop: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be watched; stop the service by killing it");
-        return;
-    };
+async fn watch_signals(mut terminate: Signal, mut interrupt: Signal, stop: CancellationToken) {
     loop {
         tokio::select! {
             _ = terminate.recv() => {}

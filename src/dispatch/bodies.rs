@@ -1,7 +1,7 @@
 //! Bodies: the large ones are loaded when their calls begin, and only so many bytes of them at once.
 
 use crate::reconnect::ReconnectPauses;
-use crate::store::{Body, ClaimedJob, Session, StoreError, load_body};
+use crate::store::{ClaimedJob, Session, StoreError, load_body};
 use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
@@ -35,6 +35,14 @@ pub struct LoadedBody {
     _budget: Option<OwnedSemaphorePermit>,
 }
 
+impl LoadedBody {
+    /// One that came with the claim.
+    #[must_use]
+    pub fn here(bytes: Option<Vec<u8>>) -> LoadedBody {
+        LoadedBody { bytes, _budget: None }
+    }
+}
+
 impl Bodies {
     /// Loads through this session.
     #[must_use]
@@ -42,18 +50,12 @@ impl Bodies {
         Bodies { session: Mutex::new(session), budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)) }
     }
 
-    /// The job's body. Waits for its part of the budget, and for the database, as long as it takes.
-    pub async fn load(&self, job: &mut ClaimedJob) -> Result<LoadedBody, BodyError> {
-        match std::mem::replace(&mut job.body, Body::Absent) {
-            Body::Absent => Ok(LoadedBody { bytes: None, _budget: None }),
-            Body::Here(bytes) => Ok(LoadedBody { bytes: Some(bytes), _budget: None }),
-            Body::InTable(length) => {
-                let kib = u32::try_from(length / 1024).unwrap_or(u32::MAX).clamp(1, BUDGET_KIB);
-                let part = Arc::clone(&self.budget).acquire_many_owned(kib).await.ok();
-                let bytes = self.load_large(job).await?.ok_or(BodyError::NotOurs)?;
-                Ok(LoadedBody { bytes: Some(bytes), _budget: part })
-            }
-        }
+    /// The job's body of so many bytes. Waits for its part of the budget, and for the database, as long as it takes.
+    pub async fn load(&self, job: &ClaimedJob, length: u64) -> Result<LoadedBody, BodyError> {
+        let kib = u32::try_from(length / 1024).unwrap_or(u32::MAX).clamp(1, BUDGET_KIB);
+        let part = Arc::clone(&self.budget).acquire_many_owned(kib).await.ok();
+        let bytes = self.load_large(job).await?.ok_or(BodyError::NotOurs)?;
+        Ok(LoadedBody { bytes: Some(bytes), _budget: part })
     }
 
     async fn load_large(&self, job: &ClaimedJob) -> Result<Option<Vec<u8>>, StoreError> {

@@ -7,8 +7,10 @@ use super::request::{CallSpec, check_row};
 use super::response::{Answer, judge};
 use super::slots::HostKey;
 use crate::config::HttpConfig;
+use crate::failpoints::failpoint;
 use crate::job::{Attempt, JobId, Outcome, RetryBudget, Retryable, messages};
-use crate::store::{ClaimToken, ClaimedJob, HistoryLine};
+use crate::panics;
+use crate::store::{Body, ClaimToken, ClaimedJob, HistoryLine};
 use reqwest::{Request, Response};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
@@ -52,8 +54,6 @@ pub struct Executor {
     pub bodies: Bodies,
     /// How answers are read and judged.
     pub http: HttpConfig,
-    /// How much longer than its timeout a job stays ours.
-    pub claim_grace: Duration,
     /// Where results go.
     pub records: mpsc::Sender<Record>,
     /// Ends all calls in flight, when a stop has waited long enough.
@@ -66,7 +66,9 @@ impl Executor {
         let begun = Instant::now();
         let mut ended = ended_of(&job);
         let attempt = job.attempt;
-        let (outcome, status) = self.call_until_interrupted(job, &mut ended.lines).await;
+        let calling = self.call_until_interrupted(job, &mut ended.lines);
+        let (outcome, status) = panics::quietly_await(calling).await.unwrap_or_else(|panic| broken(&panic));
+        failpoint!("after-call");
         log_outcome((ended.id, attempt), host, status, (begun.elapsed(), &outcome));
         if !matches!(outcome, Outcome::Interrupted) {
             ended.lines.push(line(ended.id, messages::finished(ended.id, &outcome)));
@@ -82,7 +84,11 @@ impl Executor {
     }
 
     async fn call_until_interrupted(&self, job: ClaimedJob, lines: &mut Vec<HistoryLine>) -> (Outcome, Option<u16>) {
+        if Instant::now() > job.begin_by.into() {
+            return (Outcome::Interrupted, None);
+        }
         let calling = calling_line(&job);
+        failpoint!("before-call");
         let (request, spec, clock_micros) = match self.prepare(job).await {
             Ok(prepared) => prepared,
             Err(outcome) => return (outcome, None),
@@ -118,10 +124,14 @@ impl Executor {
         Ok((request, spec, job.claimed_at_micros))
     }
 
-    /// The claim lasts for the job's timeout and its grace. A body that is not there after half of that grace
-    /// gives the job back, so that its call never outlives the claim.
+    /// A body that is not there in time gives the job back, so that its call never outlives the claim.
     async fn load_body(&self, job: &mut ClaimedJob) -> Result<LoadedBody, Outcome> {
-        let loading = tokio::time::timeout(self.claim_grace / 2, self.bodies.load(job));
+        let length = match std::mem::replace(&mut job.body, Body::Absent) {
+            Body::Absent => return Ok(LoadedBody::here(None)),
+            Body::Here(bytes) => return Ok(LoadedBody::here(Some(bytes))),
+            Body::InTable(length) => length,
+        };
+        let loading = tokio::time::timeout_at(job.begin_by.into(), self.bodies.load(job, length));
         tokio::select! {
             loaded = loading => match loaded {
                 Ok(Ok(body)) => Ok(body),
@@ -211,6 +221,13 @@ fn cause(error: reqwest::Error) -> String {
         innermost = source;
     }
     if std::ptr::addr_eq(innermost, &raw const error) { error.to_string() } else { innermost.to_string() }
+}
+
+/// A panic breaks the call that it happens in and no other. The call may have been made, so it is tried again, and
+/// a job that breaks each of its calls comes to an end.
+fn broken(panic: &str) -> (Outcome, Option<u16>) {
+    tracing::error!(panic, "a call broke off inside strings-queue; please report it");
+    (temporary("(the call broke off by a fault of strings-queue itself)".to_owned()), None)
 }
 
 fn timeout(after: Duration) -> Outcome {

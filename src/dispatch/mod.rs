@@ -12,6 +12,7 @@ mod dispatcher;
 mod executor;
 mod lanes;
 mod network;
+mod ready;
 mod request;
 mod response;
 mod slots;
@@ -70,8 +71,8 @@ pub struct Surroundings {
 
 /// Dispatches until a stop has drained; or, in [`Mode::Once`], until nothing is workable.
 pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<(), RunError> {
-    let (records, records_in) = mpsc::channel(config.dispatch.max_in_flight.max(1));
-    let (done, done_in) = mpsc::channel(config.dispatch.max_in_flight.max(1));
+    let (records, records_in) = mpsc::channel(config.dispatch.batch_size * 2);
+    let (done, done_in) = mpsc::channel(config.dispatch.batch_size * 2);
     let give_up = CancellationToken::new();
     let completer = Completer {
         session: around.store.session(),
@@ -87,7 +88,6 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
         client: CallClient::new(config)?,
         bodies: Bodies::new(around.store.session()),
         http: config.http.clone(),
-        claim_grace: config.dispatch.claim_grace,
         records,
         interrupt: CancellationToken::new(),
     };

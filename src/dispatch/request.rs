@@ -1,14 +1,16 @@
 //! Request: from a row to the call it asks for, or to what is wrong with it (pure).
 
 use super::slots::HostKey;
+use crate::job::url_text::display_url;
 use reqwest::{Method, Url};
+use std::fmt;
 use std::time::Duration;
 
 /// The longest URL that an HTTP client sends (`http::Uri` keeps its length in 16 bits).
 const MAX_URL_BYTES: usize = 65_534;
 
 /// What a row asks for, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CallSpec {
     /// The method, upper case where it is one of the standard ones.
     pub method: Method,
@@ -16,6 +18,14 @@ pub struct CallSpec {
     pub url: Url,
     /// How long the whole call may take, body included.
     pub timeout: Duration,
+}
+
+impl fmt::Debug for CallSpec {
+    /// Without the secrets of the URL.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CallSpec { method, url, timeout } = self;
+        write!(formatter, "{method} {} within {timeout:?}", display_url(url.as_str()))
+    }
 }
 
 /// What makes a row unusable. The text is the job's one message: it names the column and what mends it, and
@@ -60,22 +70,40 @@ fn parse_method(method: &str) -> Result<Method, Unusable> {
     Method::from_bytes(name.as_bytes()).map_err(|_| Unusable::Method(method.to_owned()))
 }
 
-fn parse_url(text: &str) -> Result<Url, Unusable> {
-    if text.len() > MAX_URL_BYTES {
-        return Err(Unusable::Url(format!("it is {} bytes long; at most {MAX_URL_BYTES} can be sent", text.len())));
-    }
+/// A URL that can be called, or why it can't be.
+pub fn parse_url(text: &str) -> Result<Url, Unusable> {
+    check_length(text)?;
     if text.contains(|character: char| character.is_control()) {
         return Err(Unusable::Url("it has a control character (such as NUL or a line break) in it".to_owned()));
     }
     let url =
         Url::parse(text.trim()).map_err(|error| Unusable::Url(format!("{error}; write it as http://host/path")))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(Unusable::Url(format!("the scheme is '{}'; only http and https can be called", url.scheme())));
+        return Err(wrong_scheme(text, &url));
     }
     if url.host_str().is_none_or(str::is_empty) {
         return Err(Unusable::Url("it has no host".to_owned()));
     }
+    // Some characters grow to three when they are encoded.
+    check_length(url.as_str())?;
     Ok(url)
+}
+
+fn check_length(url: &str) -> Result<(), Unusable> {
+    match url.len() {
+        ..=MAX_URL_BYTES => Ok(()),
+        length => Err(Unusable::Url(format!("it is {length} bytes long; at most {MAX_URL_BYTES} can be sent"))),
+    }
+}
+
+/// What stands before the first colon is a scheme only where slashes follow: else it is a host with a port, or a
+/// user with a password.
+fn wrong_scheme(text: &str, url: &Url) -> Unusable {
+    Unusable::Url(if text.contains("://") && !url.cannot_be_a_base() {
+        format!("the scheme is '{}'; only http and https can be called", url.scheme())
+    } else {
+        "it begins with neither http:// nor https://".to_owned()
+    })
 }
 
 /// The host that a URL's call counts for: name and port. All unusable URLs count for one host.
@@ -89,6 +117,8 @@ pub fn host_key(url: &str) -> HostKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::printable::is_unprintable;
+    use proptest::prelude::*;
 
     fn fault(method: &str, url: &str, timeout_secs: i32) -> String {
         check_row(method, url, timeout_secs, 86_400).unwrap_err().to_string()
@@ -106,6 +136,7 @@ mod tests {
     fn each_unusable_column_is_named() {
         assert!(fault("post", "not a url", 60).starts_with("unusable url: relative URL without a base"));
         assert!(fault("post", "ftp://web/a", 60).contains("the scheme is 'ftp'"));
+        assert!(fault("post", "web:8080/a", 60).contains("begins with neither"));
         assert!(fault("po st", "http://web/", 60).starts_with("unusable http_method 'po st'"));
         assert!(fault("", "http://web/", 60).starts_with("unusable http_method"));
         for timeout_secs in [0, -5, 1_000_000_000] {
@@ -119,7 +150,10 @@ mod tests {
 
     #[test]
     fn no_secret_of_a_url_is_in_its_fault() {
-        assert!(!fault("post", "ftp://ann:s3cret@web/?t=s3cret", 60).contains("s3cret"));
+        for url in ["ftp://ann:s3cret@web/?t=s3cret", "s3cret:s3cret@web/?url=http://web", "s3cret://s3cret"] {
+            let fault = fault("post", url, 60);
+            assert!(!fault.contains("s3cret") || url.starts_with("s3cret://"), "{fault}");
+        }
     }
 
     #[test]
@@ -128,5 +162,47 @@ mod tests {
         assert_ne!(host_key("http://web/"), host_key("https://web/"));
         assert_eq!(host_key("http://[::1]:80/").to_string(), "[::1]:80");
         assert_eq!(host_key("nonsense"), host_key("ftp://web/"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_passes_can_be_called_and_whatever_does_not_is_told_in_one_line(
+            method in "[A-Za-z]{3,6}|\\PC{0,8}|(?s).{0,4}",
+            url in "https?://[a-z0-9.:@\\[\\]%-]{0,20}[/?#a-z%\u{e9} ]{0,10}|(?s).{0,40}|[a-z]{2,6}:[/a-z@]{0,12}",
+            timeout_secs in any::<i32>(),
+            most in 1_u32..100_000,
+        ) {
+            match check_row(&method, &url, timeout_secs, most) {
+                Ok(spec) => {
+                    prop_assert!(matches!(spec.url.scheme(), "http" | "https") && spec.url.has_host());
+                    prop_assert_eq!(spec.timeout.as_secs(), u64::try_from(timeout_secs).unwrap());
+                    prop_assert!((1..=u64::from(most)).contains(&spec.timeout.as_secs()));
+                    let built = reqwest::Client::new().request(spec.method, spec.url).build();
+                    prop_assert!(built.is_ok(), "{url:?}: {built:?}");
+                }
+                Err(unusable) => {
+                    let text = unusable.to_string();
+                    prop_assert!(!text.chars().any(is_unprintable), "{text:?}");
+                    prop_assert!(text.starts_with("unusable "), "{text}");
+                }
+            }
+        }
+
+        #[test]
+        fn no_secret_of_an_unusable_url_is_told(
+            beginning in "[a-z]{0,5}:?[/\\\\]{0,3}", secret in "[A-Z]{12}", tail in "[ -~\n\0]{0,6}",
+        ) {
+            for url in [format!("{beginning}{secret}:{secret}@{tail}"), format!("{beginning}web{tail}?{secret}")] {
+                match check_row("post", &url, 60, 60) {
+                    Ok(spec) => prop_assert!(!format!("{spec:?}").contains(&secret), "{spec:?}"),
+                    Err(unusable) => {
+                        let text = unusable.to_string();
+                        prop_assert!(!text.to_lowercase().contains(&secret.to_lowercase()), "{url:?}: {text}");
+                    }
+                }
+            }
+        }
     }
 }

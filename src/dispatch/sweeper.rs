@@ -1,6 +1,6 @@
 //! Sweeper: reconciles with the table: proves that we live, takes jobs back from the dead, reads the backlog.
 
-use crate::job::{JobId, JobState};
+use crate::job::{JobId, JobState, Move};
 use crate::metrics::{Counter, Metrics};
 use crate::store::{DueJob, PageEnd, Session, StoreError, leave_read_only, read_backlog, read_owners, rescue};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 /// How many rows of each state one page holds.
 const PAGE_ROWS: usize = 2_000;
 /// The states whose rows are workable once they are due.
-const WORKABLE: [JobState; 2] = [JobState::Available, JobState::Retryable];
+const WORKABLE: &[JobState] = Move::Claim.sources();
 
 /// How long a sweep waits for our own lock.
 const OWN_LOCK: Duration = Duration::from_secs(1);
@@ -120,7 +120,7 @@ impl Sweeper {
 
     async fn next_page(&mut self) -> Result<SweepFound, StoreError> {
         let mut jobs = Vec::new();
-        for (state, end) in WORKABLE.into_iter().zip(&mut self.ends) {
+        for (state, end) in WORKABLE.iter().copied().zip(&mut self.ends) {
             if let Some(from) = end.clone() {
                 let page = read_backlog(&mut self.session, state, (&from, self.horizon), PAGE_ROWS).await?;
                 jobs.extend(page.jobs);

@@ -39,8 +39,9 @@ const PASSING: [u16; 26] = [
     1836, 1927, 3032, 3100, 3101, 3797, 3798,
 ];
 
-/// Server errors that are about our account, not about what we write: mended by whoever runs the server.
-const LOCKED_OUT: [u16; 13] = [1044, 1045, 1049, 1130, 1142, 1143, 1227, 1698, 1820, 1862, 3118, 3159, 4151];
+/// Server errors that say nothing of the data: our account, a right, the database, the table or a column of it is not
+/// there. They pass when somebody mends them; so does a table that is renamed for a moment.
+const NOT_THERE: [u16; 15] = [1044, 1045, 1049, 1054, 1130, 1142, 1143, 1146, 1227, 1698, 1820, 1862, 3118, 3159, 4151];
 
 impl StoreError {
     /// Whether the same may succeed later, with nothing mended by hand.
@@ -62,7 +63,7 @@ impl StoreError {
     /// Whether the statement itself, with its data, was refused: trying the same again is of no use.
     #[must_use]
     pub fn is_refused_data(&self) -> bool {
-        matches!(self, StoreError::Server { code, .. } if !PASSING.contains(code) && !LOCKED_OUT.contains(code))
+        matches!(self, StoreError::Server { code, .. } if !PASSING.contains(code) && !NOT_THERE.contains(code))
     }
 
     /// Why none of the hosts could be used: in one text, unless the last reason is of the kind that does not pass.
@@ -120,6 +121,7 @@ mod tests {
         assert!(StoreError::Connection("reset".to_owned()).is_transient());
         assert!(!server(1045).is_transient());
         assert!(server(1366).is_refused_data());
+        assert!(!server(1146).is_refused_data() && !server(1146).is_transient());
     }
 
     #[test]

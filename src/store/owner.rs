@@ -28,15 +28,20 @@ pub(super) async fn wait_for_lock(session: &mut Session, name: &str, secs: u32) 
     Ok(granted.flatten() == Some(1))
 }
 
-/// The name is ours alone, so whoever else holds its lock is a connection of ours that the server has not yet
-/// found to be dead, or a peer that watched us and took us for dead: it has to go.
-async fn take_lock(conn: &mut Conn, name: &str) -> Result<(), StoreError> {
+/// Takes the lock, or sees that this connection has it already. True when it was taken. One round trip: others take a
+/// lock that stays free for a second for the sign of a death.
+///
+/// The name is ours alone, so whoever else holds its lock is a connection of ours that the server has not yet found to
+/// be dead, or a peer that watched us and took us for dead: it has to go.
+async fn take_lock(conn: &mut Conn, name: &str) -> Result<bool, StoreError> {
+    let take = format!("SELECT IF(IS_USED_LOCK('{name}') = CONNECTION_ID(), 2, GET_LOCK('{name}', {TAKE_SECS}))");
     for _ in 0..=FORMER {
-        let taken: Option<Option<i64>> = conn.exec_first("SELECT GET_LOCK(?, ?)", (name, TAKE_SECS)).await?;
-        if taken.flatten() == Some(1) {
-            return Ok(());
+        match conn.query_first::<Option<i64>, _>(&take).await?.flatten() {
+            Some(2) => return Ok(false),
+            Some(1) => return Ok(true),
+            _ => {}
         }
-        let holder: Option<Option<u64>> = conn.exec_first("SELECT IS_USED_LOCK(?)", (name,)).await?;
+        let holder: Option<Option<u64>> = conn.query_first(format!("SELECT IS_USED_LOCK('{name}')")).await?;
         if let Some(holder) = holder.flatten() {
             // It may have gone by itself meanwhile.
             let _ = conn.query_drop(format!("KILL {holder}")).await;
@@ -68,7 +73,7 @@ impl Owner {
         format!("strings-queue:{host}:{}:{:016x}", std::process::id(), rand::random::<u64>())
     }
 
-    /// Will hold the lock of that name through the session.
+    /// Will hold the lock of that name, of letters that need no quoting, through the session and another like it.
     #[must_use]
     pub fn new(name: String, session: Session) -> Owner {
         Owner { name, standby: session.another(), holder: session }
@@ -84,13 +89,9 @@ impl Owner {
     pub async fn hold(&mut self) -> Result<bool, StoreError> {
         within_deadline(self.holder.bounds(), async {
             let mut lease = self.holder.lease().await?;
-            let sql = "SELECT COALESCE(IS_USED_LOCK(?) = CONNECTION_ID(), 0)";
-            let held: Option<bool> = lease.conn().exec_first(sql, (&self.name,)).await?;
-            if held != Some(true) {
-                take_lock(lease.conn(), &self.name).await?;
-            }
+            let taken = take_lock(lease.conn(), &self.name).await?;
             lease.keep();
-            Ok(held != Some(true))
+            Ok(taken)
         })
         .await
     }

@@ -19,14 +19,17 @@ const OUTSTAYED: &str = "(claimed_by IS NULL OR claim_expires_at IS NULL OR clai
 /// One whose owner has no lock. No server takes an empty name as a lock's, and a hand may have written one.
 const UNLOCKED: &str = "IF(claimed_by > '', IS_FREE_LOCK(claimed_by), 1) = 1";
 
+/// A row that was called again at no retries left, and lost once more. An application may insert less than none.
+const GIVEN_UP: &str = "remaining_retries < 0 AND attempt > 1";
+
 /// Takes abandoned jobs back and makes them workable at once; their ids. Abandoned: the claim has expired, or the
 /// owner is one of those that are known to have ended.
 ///
 /// A rescued job is charged a retry, for its call may have happened. At none left it is called again once all the
-/// same, for it may not have; `remaining_retries` is -1 then, and a job rescued at -1 is given up, so that one
-/// that kills its dispatchers comes to an end. The SELECT reads the executing rows through the index on
-/// state; the UPDATE locks through the primary key and looks again, under the lock, that they are abandoned and under
-/// the same claims.
+/// same, for it may not have; `remaining_retries` is -1 then, and a job rescued at -1 from a later try is given up,
+/// so that one that kills its dispatchers comes to an end (`Standing::rescue`). The SELECT reads the executing rows
+/// through the index on state; the UPDATE locks through the primary key and looks again, under the lock, that they
+/// are abandoned and under the same claims.
 pub async fn rescue(session: &mut Session, ended: &[String]) -> Result<Vec<JobId>, StoreError> {
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
@@ -80,10 +83,10 @@ async fn lock_abandoned(conn: &mut mysql_async::Conn, found: &[Abandoned]) -> Re
 async fn take_back(conn: &mut mysql_async::Conn, rescued: &[JobId], lines: &[HistoryLine]) -> Result<(), StoreError> {
     if !rescued.is_empty() {
         let update = format!(
-            "UPDATE queued_job SET state = IF(remaining_retries < 0, 'discarded', 'retryable'), run_at = NOW(6), \
-             result_code = IF(remaining_retries < 0, 2, result_code), \
-             last_finished_at = IF(remaining_retries < 0, NOW(), last_finished_at), \
-             last_response = IF(remaining_retries < 0, '(its dispatcher ended without a result)', last_response), \
+            "UPDATE queued_job SET state = IF({GIVEN_UP}, 'discarded', 'retryable'), run_at = NOW(6), \
+             result_code = IF({GIVEN_UP}, 2, result_code), \
+             last_finished_at = IF({GIVEN_UP}, NOW(), last_finished_at), \
+             last_response = IF({GIVEN_UP}, '(its dispatcher ended without a result)', last_response), \
              claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL, \
              remaining_retries = GREATEST(remaining_retries, 0) - 1 WHERE id IN ({})",
             id_list(rescued)

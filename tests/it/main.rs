@@ -4,11 +4,15 @@
 
 mod cdc;
 mod check;
+mod cli;
 mod docs;
 mod failover;
 mod faults;
+mod idle;
 mod layering;
+mod moves;
 mod operations;
 mod packaging;
+mod quickstart;
 mod sandbox;
 mod support;

@@ -76,6 +76,8 @@ impl Dispatcher {
                     self.plan_sweep();
                 }
             }
+            // Nobody would mend it meanwhile: what is called already is finished, and that is all.
+            Err(error) if self.parts.mode == Mode::Once => self.failure = Some(error),
             Err(error) => {
                 tracing::warn!(%error, "the sweep failed; trying again");
                 self.more = false;
@@ -119,7 +121,9 @@ impl Dispatcher {
         let lost = overdue.filter(|job| !told(&job.id) && !found.rescued.contains(&job.id)).count();
         let counter = match cause {
             Some(SweepCause::Start) => Counter::LostToDown,
-            Some(SweepCause::Gap | SweepCause::Resumed) => Counter::LostToGap,
+            // The log goes on where it broke off, and is about to show them.
+            Some(SweepCause::Resumed) => return,
+            Some(SweepCause::Gap) => Counter::LostToGap,
             Some(SweepCause::Unreadable | SweepCause::Statement | SweepCause::PreparedCommit) => Counter::LostToDecode,
             Some(SweepCause::PeerGone) | None if self.parts.sweep_pace.borrow().degraded => Counter::LostToDegraded,
             Some(SweepCause::PeerGone) | None => Counter::LostToVisibility,

@@ -1,11 +1,13 @@
 //! Load: applications that enqueue at a steady rate, whatever happens to the database.
 
+use super::SETTLES;
 use super::plan::Plan;
 use crate::support::database::TestDatabase;
+use crate::support::wait::until;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -32,6 +34,7 @@ pub fn retries_of(plan: Plan) -> i32 {
 /// Running writers.
 pub struct Load {
     stop: Arc<AtomicBool>,
+    committed: Arc<AtomicUsize>,
     writers: Vec<JoinHandle<Written>>,
 }
 
@@ -42,6 +45,8 @@ struct Writer {
     number: usize,
     /// What every session sets first.
     prelude: String,
+    stop: Arc<AtomicBool>,
+    committed: Arc<AtomicUsize>,
 }
 
 impl Load {
@@ -57,20 +62,23 @@ impl Load {
         (writers, per_second): (usize, u32),
         prelude: impl Fn(usize) -> String,
     ) -> Load {
-        let stop = Arc::<AtomicBool>::default();
+        let (stop, committed) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let pace = Duration::from_secs(1) / per_second;
         let writer = |number| Writer {
             opts: database.server().opts(Some(database.name())),
             url: url.to_owned(),
             number,
             prelude: prelude(number),
+            stop: Arc::clone(&stop),
+            committed: Arc::clone(&committed),
         };
-        let writers = (0..writers).map(|number| tokio::spawn(writer(number).write(pace, Arc::clone(&stop)))).collect();
-        Load { stop, writers }
+        let writers = (0..writers).map(|number| tokio::spawn(writer(number).write(pace))).collect();
+        Load { stop, committed, writers }
     }
 
-    /// Stops the writers; what they wrote.
-    pub async fn stop(self) -> Written {
+    /// Stops the writers, once so many transactions were committed; what they wrote.
+    pub async fn stop_after(self, transactions: usize) -> Written {
+        until("the load is written", SETTLES, async || self.committed.load(Ordering::SeqCst) >= transactions).await;
         self.stop.store(true, Ordering::SeqCst);
         let mut all = Written::default();
         for writer in self.writers {
@@ -84,12 +92,12 @@ impl Load {
 }
 
 impl Writer {
-    async fn write(self, pace: Duration, stop: Arc<AtomicBool>) -> Written {
+    async fn write(self, pace: Duration) -> Written {
         let mut written = Written::default();
         let mut conn: Option<Conn> = None;
         let mut next = Instant::now();
         for count in 0u32.. {
-            if stop.load(Ordering::SeqCst) {
+            if self.stop.load(Ordering::SeqCst) {
                 break;
             }
             tokio::time::sleep_until(next.into()).await;
@@ -103,6 +111,7 @@ impl Writer {
                         written.rolled_back.push(path);
                     } else {
                         written.committed.push(id);
+                        self.committed.fetch_add(1, Ordering::SeqCst);
                     }
                     conn = Some(used);
                 }

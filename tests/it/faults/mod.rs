@@ -2,18 +2,24 @@
 
 mod checker;
 mod checker_tests;
+mod clocks;
 mod database;
+mod disk;
 mod kills;
 mod ledger;
 mod limits;
 mod load;
 mod locks;
 mod logs;
+mod menagerie;
 mod network;
 mod orphans;
 mod plan;
+mod stops;
 mod story;
+mod twins;
 mod visibility;
+mod zoo;
 
 use crate::support::database::{TestDatabase, TestServer};
 use crate::support::receiver::Receiver;
@@ -22,9 +28,12 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How long any scenario may take to settle after its last fault. A promise has a bound of its own.
-const SETTLES: Duration = Duration::from_secs(60);
+const SETTLES: Duration = Duration::from_secs(90);
 /// The rescue begins within two seconds of a death; half a second more to look at it, and half for a busy machine.
 const RESCUED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Fewer transactions than these are no load.
+const ENOUGH: usize = 200;
 
 /// Settings under which only the log, the timers and the rescue can serve a job: the sweep is an hour away.
 const NO_SWEEP: &str = "[sweep]\ninterval_secs: 3600\n[retry]\njitter: 0\n";

@@ -11,5 +11,6 @@ pub mod proxy;
 pub mod receiver;
 pub mod server;
 pub mod service;
+pub mod tiny_disk;
 pub mod tls;
 pub mod wait;
