@@ -1,10 +1,10 @@
 //! A semi-synchronous pair: the primary dies, the replica is promoted by hand, and the services go on there.
 
 use super::load::{Found, Load, check};
-use super::{NO_SWEEP, SOON, count, following, report};
+use super::{NO_SWEEP, SOON, count, following, report, slow};
 use crate::support::pair::Pair;
 use crate::support::proxy::Proxy;
-use crate::support::receiver::{Answer, Receiver};
+use crate::support::receiver::{Answer, Gate, Receiver};
 use crate::support::wait::until;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,34 @@ async fn the_services_go_on_with_the_replica_that_was_promoted() {
     for service in services {
         assert_eq!(count(&service, "working on another server now"), 1, "{:#?}", service.lines());
     }
+}
+
+/// No lock shows which services live until all of them had the time to come to the new server.
+#[tokio::test]
+async fn jobs_of_a_service_that_dies_with_its_server_are_taken_back_a_little_later() {
+    if !slow() {
+        return report("a death with the server", "left out: slow");
+    }
+    let mut pair = Pair::start().await;
+    let receiver = Receiver::start().await;
+    let gate = Gate::closed();
+    receiver.on(SLOW, Answer::ok().behind(&gate));
+    let ini = pair.cluster.ini(&[0, 1], NO_SWEEP);
+    let mut dying = following(&ini).await;
+    pair.cluster.enqueue(&receiver.url(SLOW), 5).await;
+    until("they are under way", SOON, async || slow_calls(&receiver) == 5).await;
+    let service = following(&ini).await;
+    dying.kill().await;
+    pair.cluster.members[0].kill().await;
+    pair.promote().await;
+    service.wait_for_line("working on another server now", SOON).await;
+    let moved = Instant::now();
+    gate.open();
+    service.wait_for_line("jobs taken back", SOON * 2).await;
+    let took = moved.elapsed();
+    report("a death with the server", &format!("taken back {:.1} s after the failover", took.as_secs_f32()));
+    assert!(took > Duration::from_secs(8), "a free lock was believed after {took:?}");
+    receiver.wait_for(10, SOON).await;
 }
 
 /// Nobody enqueues, and our connections to the old primary stand. One service knows both hosts, the other one address
