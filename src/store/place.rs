@@ -43,6 +43,11 @@ impl Place {
         self.arrived
     }
 
+    /// Whether we have worked there and nothing speaks against it.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.identity.is_some() && !self.suspect
+    }
+
     /// The hosts in the order in which they are to be tried.
     pub(super) fn order(&self, count: usize) -> impl Iterator<Item = usize> {
         let first = self.index + usize::from(self.suspect);
@@ -130,6 +135,7 @@ mod tests {
         assert_eq!(place.order(3).collect::<Vec<_>>(), [0, 1, 2]);
         place.suspect(0);
         assert_eq!(place.order(3).collect::<Vec<_>>(), [1, 2, 0]);
+        assert!(!place.is_trusted());
         place.land(0, &server("a"), now);
         assert_eq!(place.order(3).next(), Some(0));
     }

@@ -16,6 +16,9 @@ use tokio::task::JoinSet;
 
 /// How long a host may take to answer before the next one is tried beside it.
 const HEAD_START: Duration = Duration::from_secs(1);
+/// The same for the one that was used until now: it may be no more than busy, and where each takes writes, all services
+/// ought to stay on one.
+const LONGER_START: Duration = Duration::from_secs(3);
 
 /// The servers of the settings. With more than one, the writable one is used.
 #[derive(Debug)]
@@ -102,13 +105,14 @@ impl Servers {
     /// can be written to.
     pub(super) async fn open(self: &Arc<Self>) -> Result<Landed, StoreError> {
         let count = self.database.hosts.len().max(1);
-        let mut untried = self.place.borrow().order(count).collect::<Vec<_>>().into_iter();
+        let (mut untried, mut head_start) = self.plan(count);
         let (mut tries, mut failures) = (JoinSet::new(), Vec::new());
         loop {
             if let Some(index) = untried.next() {
                 tries.spawn(Arc::clone(self).open_at(index));
             }
-            let patience = if untried.len() > 0 { HEAD_START } else { Duration::MAX };
+            let patience = if untried.len() > 0 { head_start } else { Duration::MAX };
+            head_start = HEAD_START;
             match tokio::time::timeout(patience, tries.join_next()).await {
                 Ok(Some(Ok((index, Ok(opened))))) => return Ok(self.land(index, opened)),
                 Ok(Some(Ok((index, Err(error))))) => failures.push((self.host(index), error)),
@@ -125,6 +129,13 @@ impl Servers {
             });
         }
         Err(StoreError::of_hosts(failures))
+    }
+
+    /// The hosts in their order, and how long the first may take.
+    fn plan(&self, count: usize) -> (std::vec::IntoIter<usize>, Duration) {
+        let place = self.place.borrow();
+        let head_start = if place.is_trusted() { LONGER_START } else { HEAD_START };
+        (place.order(count).collect::<Vec<_>>().into_iter(), head_start)
     }
 
     async fn open_at(self: Arc<Self>, index: usize) -> (usize, Result<Opened, StoreError>) {

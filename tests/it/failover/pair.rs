@@ -2,10 +2,13 @@
 
 use super::load::{Found, Load, check};
 use super::{NO_SWEEP, SOON, count, following, report, slow};
+use crate::support::cluster::DATABASE;
 use crate::support::pair::Pair;
 use crate::support::proxy::Proxy;
 use crate::support::receiver::{Answer, Gate, Receiver};
 use crate::support::wait::until;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 use std::time::{Duration, Instant};
 
 const SLOW: &str = "/slow";
@@ -65,6 +68,29 @@ async fn jobs_of_a_service_that_dies_with_its_server_are_taken_back_a_little_lat
     report("a death with the server", &format!("taken back {:.1} s after the failover", took.as_secs_f32()));
     assert!(took > Duration::from_secs(8), "a free lock was believed after {took:?}");
     receiver.wait_for(10, SOON).await;
+}
+
+/// As a primary does that has lost the majority of its group: it reads, is not read-only, and lets every write wait.
+#[tokio::test]
+async fn a_server_that_lets_writes_wait_for_ever_is_left_for_one_that_does_not() {
+    if !slow() {
+        return report("writes that wait for ever", "left out: slow");
+    }
+    let pair = Pair::start().await;
+    let receiver = Receiver::start().await;
+    let service = following(&pair.cluster.ini(&[0, 1], NO_SWEEP)).await;
+    let url = receiver.url("/");
+    let later = format!(
+        "INSERT INTO {DATABASE}.queued_job (http_method, url, body, run_at) \
+         VALUES ('post', '{url}', 'x', NOW(6) + INTERVAL 5 SECOND)"
+    );
+    pair.cluster.execute(&later).await;
+    let mut locking = Conn::new(pair.cluster.opts(0)).await.unwrap();
+    locking.query_drop("FLUSH TABLES WITH READ LOCK").await.unwrap();
+    pair.promote().await;
+    assert_eq!(receiver.count(), 0);
+    receiver.wait_for(1, SOON * 3).await;
+    assert_eq!(count(&service, "working on another server now"), 1, "{:#?}", service.lines());
 }
 
 /// Nobody enqueues, and our connections to the old primary stand. One service knows both hosts, the other one address
