@@ -11,6 +11,7 @@ mod completer;
 mod dispatcher;
 mod executor;
 mod lanes;
+mod names;
 mod network;
 mod ready;
 mod request;
