@@ -225,7 +225,7 @@ impl Completer {
                 self.abandon();
                 true
             }
-            () = tokio::time::sleep(pauses.next_pause()) => false,
+            () = self.session.pause(pauses.next_pause()) => false,
         }
     }
 
