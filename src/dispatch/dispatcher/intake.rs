@@ -67,6 +67,8 @@ impl Dispatcher {
         match report.found {
             Ok(found) => {
                 let cause = self.sweeping_because.take();
+                let (whole, jobs, rescued) = (report.whole, found.jobs.len(), found.rescued.len());
+                tracing::debug!(whole, jobs, rescued, more = found.more, because = ?cause, "the table was searched");
                 self.count_lost(report.whole, cause, &found);
                 self.last_sweep = Some(Instant::now());
                 self.more = found.more;
