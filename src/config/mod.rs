@@ -118,6 +118,8 @@ pub struct HttpConfig {
     pub retry_statuses: StatusSet,
     /// `deny_networks`: addresses that are never called.
     pub deny_networks: NetworkSet,
+    /// `ca_file`: certificates trusted to sign the handlers' (PEM), beside the machine's own.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A set of HTTP status codes, as ranges.

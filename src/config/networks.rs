@@ -3,18 +3,33 @@
 use super::reader::{Reader, shown};
 use super::settings::HTTP_DENY_NETWORKS;
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A set of networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkSet(Vec<IpNet>);
 
 impl NetworkSet {
-    /// Whether the address is in one of them. An IPv4 address written as IPv6 counts as what it is.
+    /// Whether the address, or the one it leads to, is in one of them.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(&address))
+        let target = target(address);
+        self.0.iter().any(|network| network.contains(&address) || network.contains(&target))
+    }
+}
+
+/// Where a connection to the address ends: the unspecified one is this machine, and a translator (NAT64, RFC 6052)
+/// calls the IPv4 address that stands in its own.
+fn target(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V6(address) => match address.segments() {
+            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)).into(),
+            _ => address.into(),
+        },
+        IpAddr::V4(_) => address,
     }
 }
 
@@ -55,12 +70,21 @@ mod tests {
     #[test]
     fn addresses_are_found_in_their_networks_however_they_are_written() {
         let denied = set(&["169.254.0.0/16", "fe80::/10", "10.1.2.3"]);
-        for inside in ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "10.1.2.3"] {
+        for inside in ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "10.1.2.3", "64:ff9b::10.1.2.3"] {
             assert!(denied.contains(inside.parse().unwrap()), "{inside}");
         }
         for outside in ["169.253.0.1", "127.0.0.1", "fd00::1", "10.1.2.4"] {
             assert!(!denied.contains(outside.parse().unwrap()), "{outside}");
         }
+    }
+
+    #[test]
+    fn the_unspecified_address_is_this_machine() {
+        for (network, address) in [("127.0.0.0/8", "0.0.0.0"), ("::1", "::"), ("127.0.0.1", "::ffff:0.0.0.0")] {
+            assert!(set(&[network]).contains(address.parse().unwrap()), "{address}");
+        }
+        assert!(set(&["0.0.0.0/8"]).contains("0.0.0.0".parse().unwrap()));
+        assert!(!set(&["10.0.0.0/8"]).contains("0.0.0.0".parse().unwrap()));
     }
 
     #[test]

@@ -63,6 +63,7 @@ pub(super) fn http(reader: &mut Reader<'_>) -> HttpConfig {
         success_statuses,
         retry_statuses,
         deny_networks: networks::denied(reader),
+        ca_file: tls::authorities(reader, &known::HTTP_CA_FILE),
     }
 }
 

@@ -144,6 +144,12 @@ pub(super) static HTTP_DENY_NETWORKS: Setting = setting(
     Default("169.254.0.0/16, fe80::/10, fd00:ec2::254/128"),
     "calls to addresses in these fail for good; as it stands, link-local ones, where clouds keep their secrets",
 );
+pub(super) static HTTP_CA_FILE: Setting = setting(
+    "http",
+    "ca_file",
+    Optional("/etc/ssl/handlers-ca.pem"),
+    "who may sign the certificates of handlers (PEM), beside the authorities that this machine knows",
+);
 pub(super) static HTTP_SUCCESS_STATUSES: Setting =
     setting("http", "success_statuses", Default("200-299"), "the answers that mean done; the ancestor's: 200");
 pub(super) static HTTP_RETRY_STATUSES: Setting = setting(
@@ -221,7 +227,7 @@ pub(super) static BINLOG_HEARTBEAT: Setting = setting(
 .within(1.0, 4.0);
 
 /// Every setting, by section, in the order of `db.example.ini`.
-pub(super) static ALL: [&Setting; 32] = [
+pub(super) static ALL: [&Setting; 33] = [
     &DB_HOST,
     &DB_PORT,
     &DB_SOCKET,
@@ -240,6 +246,7 @@ pub(super) static ALL: [&Setting; 32] = [
     &HTTP_MAX_RESPONSE_BYTES,
     &HTTP_MAX_TIMEOUT,
     &HTTP_DENY_NETWORKS,
+    &HTTP_CA_FILE,
     &HTTP_SUCCESS_STATUSES,
     &HTTP_RETRY_STATUSES,
     &DISPATCH_MAX_IN_FLIGHT,

@@ -1,7 +1,7 @@
-//! `ssl_mode` and `ssl_ca`: how far the connections to the server are encrypted and checked.
+//! `ssl_mode`, `ssl_ca` and `ca_file`: how far connections are encrypted, and whose certificates are trusted.
 
 use super::reader::{Reader, shown};
-use super::settings::{DB_SSL_CA, DB_SSL_MODE};
+use super::settings::{DB_SSL_CA, DB_SSL_MODE, Setting};
 use super::{HostPort, SslMode, files, host};
 use std::path::{Path, PathBuf};
 
@@ -16,10 +16,7 @@ const MODES: [(&str, SslMode); 5] = [
 
 /// The mode and the file of trusted certificates.
 pub(super) fn read(reader: &mut Reader<'_>, hosts: &[HostPort], by_socket: bool) -> (SslMode, Option<PathBuf>) {
-    let authorities = reader.path(&DB_SSL_CA);
-    if let Some(path) = &authorities {
-        check_certificates(reader, path);
-    }
+    let authorities = authorities(reader, &DB_SSL_CA);
     let written = reader.text(&DB_SSL_MODE).and_then(|text| parse_mode(reader, &text));
     if by_socket {
         check_socket(reader, written);
@@ -28,6 +25,15 @@ pub(super) fn read(reader: &mut Reader<'_>, hosts: &[HostPort], by_socket: bool)
     let mode = written.unwrap_or_else(|| default_mode(hosts, authorities.is_some()));
     check_pair(reader, mode, authorities.is_some());
     (mode, authorities)
+}
+
+/// A file of trusted certificates.
+pub(super) fn authorities(reader: &mut Reader<'_>, setting: &Setting) -> Option<PathBuf> {
+    let path = reader.path(setting);
+    if let Some(path) = &path {
+        check_certificates(reader, setting, path);
+    }
+    path
 }
 
 /// As in the server's own clients: who names certificates wants them looked at.
@@ -51,13 +57,13 @@ fn parse_mode(reader: &mut Reader<'_>, text: &str) -> Option<SslMode> {
     mode
 }
 
-fn check_certificates(reader: &mut Reader<'_>, path: &Path) {
+fn check_certificates(reader: &mut Reader<'_>, setting: &Setting, path: &Path) {
     let fault = match files::read(path) {
         Ok(file) if file.text.contains("-----BEGIN CERTIFICATE-----") => return,
         Ok(_) => "holds no certificate in PEM form; name the file of the authority's certificate".to_owned(),
         Err(error) => format!("can't be read: {}; mend the path", files::reason(&error)),
     };
-    reader.problem(&DB_SSL_CA, format!("{} {fault}", path.display()));
+    reader.problem(setting, format!("{} {fault}", path.display()));
 }
 
 fn check_socket(reader: &mut Reader<'_>, written: Option<SslMode>) {

@@ -1,12 +1,19 @@
 //! Bodies: the large ones are loaded when their calls begin, and only so many bytes of them at once.
 
+use super::slots::HostKey;
 use crate::reconnect::ReconnectPauses;
 use crate::store::{ClaimedJob, Session, StoreError, load_body};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
-/// How much of large bodies is in memory at once, in KiB: 256 MiB. A body larger than that is loaded alone.
+/// How much of large bodies is in memory at once, in KiB: 256 MiB.
 const BUDGET_KIB: u32 = 256 * 1024;
+/// How much of that one host may have, so that one that takes none of its bodies can't hold up the others. A body
+/// larger than that counts as so much: it is the only one of its host.
+const HOST_BUDGET_KIB: u32 = BUDGET_KIB / 2;
+/// Shares that nobody holds any more are cleared away when there are more hosts than this.
+const HOSTS_KEPT: usize = 100;
 
 /// A body that can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -23,39 +30,22 @@ pub enum BodyError {
 #[derive(Debug)]
 pub struct Bodies {
     session: Mutex<Session>,
-    budget: Arc<Semaphore>,
-}
-
-/// A body in memory, with its part of the budget, which is given back when this is dropped.
-#[derive(Debug)]
-pub struct LoadedBody {
-    /// The bytes; none for a job without a body.
-    pub bytes: Option<Vec<u8>>,
-    /// Held for as long as the call may need the bytes; never read.
-    _budget: Option<OwnedSemaphorePermit>,
-}
-
-impl LoadedBody {
-    /// One that came with the claim.
-    #[must_use]
-    pub fn here(bytes: Option<Vec<u8>>) -> LoadedBody {
-        LoadedBody { bytes, _budget: None }
-    }
+    budget: Budget,
 }
 
 impl Bodies {
     /// Loads through this session.
     #[must_use]
     pub fn new(session: Session) -> Bodies {
-        Bodies { session: Mutex::new(session), budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)) }
+        Bodies { session: Mutex::new(session), budget: Budget::default() }
     }
 
-    /// The job's body of so many bytes. Waits for its part of the budget, and for the database, as long as it takes.
-    pub async fn load(&self, job: &ClaimedJob, length: u64) -> Result<LoadedBody, BodyError> {
-        let kib = u32::try_from(length / 1024).unwrap_or(u32::MAX).clamp(1, BUDGET_KIB);
-        let part = Arc::clone(&self.budget).acquire_many_owned(kib).await.ok();
+    /// The job's body of so many bytes, and its part of the budget: to be held for as long as the call may need the
+    /// bytes. Waits for that part, and for the database, as long as it takes.
+    pub async fn load(&self, job: &ClaimedJob, length: u64, host: &HostKey) -> Result<(Vec<u8>, Part), BodyError> {
+        let part = self.budget.take(host, u32::try_from(length / 1024).unwrap_or(u32::MAX)).await;
         let bytes = self.load_large(job).await?.ok_or(BodyError::NotOurs)?;
-        Ok(LoadedBody { bytes: Some(bytes), _budget: part })
+        Ok((bytes, part))
     }
 
     async fn load_large(&self, job: &ClaimedJob) -> Result<Option<Vec<u8>>, StoreError> {
@@ -67,5 +57,91 @@ impl Bodies {
                 other => return other,
             }
         }
+    }
+}
+
+/// The memory that large bodies may have.
+#[derive(Debug)]
+struct Budget {
+    all: Arc<Semaphore>,
+    by_host: StdMutex<HashMap<HostKey, Arc<Semaphore>>>,
+}
+
+/// One body's part of the budget; given back when dropped. The fields are held, never read.
+#[derive(Debug)]
+pub struct Part {
+    _of_host: Option<OwnedSemaphorePermit>,
+    _of_all: Option<OwnedSemaphorePermit>,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget { all: Arc::new(Semaphore::new(BUDGET_KIB as usize)), by_host: StdMutex::default() }
+    }
+}
+
+impl Budget {
+    /// Waits for the host's share first: who waits for that holds nothing that others need.
+    async fn take(&self, host: &HostKey, kib: u32) -> Part {
+        let (share, kib) = (self.share(host), kib.clamp(1, HOST_BUDGET_KIB));
+        Part {
+            _of_host: share.acquire_many_owned(kib).await.ok(),
+            _of_all: Arc::clone(&self.all).acquire_many_owned(kib).await.ok(),
+        }
+    }
+
+    fn share(&self, host: &HostKey) -> Arc<Semaphore> {
+        let mut by_host = self.by_host.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_host.len() > HOSTS_KEPT {
+            // Nobody else gets hold of one meanwhile: that takes the lock.
+            by_host.retain(|_, share| Arc::strong_count(share) > 1);
+        }
+        let whole = || Arc::new(Semaphore::new(HOST_BUDGET_KIB as usize));
+        Arc::clone(by_host.entry(host.clone()).or_insert_with(whole))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn host(name: &str) -> HostKey {
+        HostKey(name.into())
+    }
+
+    /// Whether it is given at once.
+    async fn is_free(budget: &Budget, name: &str, kib: u32) -> bool {
+        tokio::time::timeout(Duration::from_millis(10), budget.take(&host(name), kib)).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_host_takes_no_more_than_half_however_much_it_asks_for() {
+        let budget = Budget::default();
+        let held = budget.take(&host("a"), HOST_BUDGET_KIB).await;
+        assert!(!is_free(&budget, "a", 1).await);
+        assert!(is_free(&budget, "b", HOST_BUDGET_KIB).await);
+        drop(held);
+        assert!(is_free(&budget, "a", 1).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_hosts_together_take_no_more_than_there_is() {
+        let budget = Budget::default();
+        let held = [budget.take(&host("a"), u32::MAX).await, budget.take(&host("b"), HOST_BUDGET_KIB).await];
+        assert!(!is_free(&budget, "c", 1).await);
+        drop(held);
+        assert!(is_free(&budget, "c", 1).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shares_that_are_held_outlive_the_clearing() {
+        let budget = Budget::default();
+        let _held = budget.take(&host("held"), HOST_BUDGET_KIB).await;
+        for number in 0..HOSTS_KEPT * 2 {
+            drop(budget.take(&host(&number.to_string()), 1).await);
+        }
+        assert!(budget.by_host.lock().unwrap().len() <= HOSTS_KEPT + 1);
+        assert!(!is_free(&budget, "held", 1).await);
     }
 }

@@ -2,10 +2,12 @@
 
 use super::network::{Denied, GuardedResolver, check_literal, redirects};
 use super::request::CallSpec;
-use crate::config::{ApiConfig, Config, HttpConfig, NetworkSet};
+use crate::config::{ApiConfig, Config, NetworkSet};
 use crate::job::{Attempt, JobId};
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Client, Request, Url};
+use reqwest::{Certificate, Client, ClientBuilder, Request, Url};
+use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +18,25 @@ const ATTEMPT: HeaderName = HeaderName::from_static("strings-queue-attempt");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// How long an unused connection to a handler is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How often a connection of HTTP/2 is asked whether it lives, and how long it may take to answer.
+const PING_EVERY: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The HTTP client could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client cannot be set up: {0}")]
-pub struct ClientError(String);
+pub enum ClientError {
+    /// By its library.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Build(String),
+    /// The file of `ca_file`.
+    #[error("the certificates in {file} of [http] ca_file can't be used: {reason}", file = file.display())]
+    Authorities {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
 
 /// The client that makes all calls, with its pool of connections.
 #[derive(Debug, Clone)]
@@ -34,22 +50,11 @@ impl CallClient {
     /// A client as the settings say.
     pub fn new(config: &Config) -> Result<CallClient, ClientError> {
         install_tls_provider();
-        let HttpConfig { connect_timeout, max_redirects, .. } = config.http;
         let denied = Arc::new(config.http.deny_networks.clone());
-        let client = Client::builder()
-            .user_agent(concat!("strings-queue/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(connect_timeout)
-            .pool_idle_timeout(KEEP_ALIVE)
-            .pool_max_idle_per_host(config.dispatch.max_in_flight_per_host)
-            .tcp_nodelay(true)
-            // It would tell the next host the URL of the one before, secrets and all.
-            .referer(false)
-            .dns_resolver(Arc::new(GuardedResolver(Arc::clone(&denied))))
-            .redirect(redirects(max_redirects, Arc::clone(&denied)))
-            // The environment of a service is no place for the route of its calls.
-            .no_proxy()
-            .build()
-            .map_err(|error| ClientError(error.to_string()))?;
+        let client = match &config.http.ca_file {
+            Some(file) => with_more_authorities(config, &denied, file)?,
+            None => with_the_machines_authorities(config, &denied)?,
+        };
         Ok(CallClient { client, api: config.api.clone(), denied })
     }
 
@@ -93,6 +98,57 @@ impl CallClient {
         let own = !url.username().is_empty() || url.password().is_some();
         (!own && is_listed(&self.api.hosts, url)).then(|| (user.as_str(), password.reveal()))
     }
+}
+
+fn builder(config: &Config, denied: &Arc<NetworkSet>) -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("strings-queue/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(config.http.connect_timeout)
+        .pool_idle_timeout(KEEP_ALIVE)
+        .pool_max_idle_per_host(config.dispatch.max_in_flight_per_host)
+        .tcp_nodelay(true)
+        // One connection of HTTP/2 carries many calls: a dead one must not swallow them until TCP gives it up.
+        .http2_keep_alive_interval(PING_EVERY)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .http2_keep_alive_while_idle(true)
+        // It would tell the next host the URL of the one before, secrets and all.
+        .referer(false)
+        .dns_resolver(Arc::new(GuardedResolver::new(Arc::clone(denied))))
+        .redirect(redirects(config.http.max_redirects, Arc::clone(denied)))
+        // The environment of a service is no place for the route of its calls.
+        .no_proxy()
+}
+
+/// Plain HTTP needs no authorities, so their lack is no reason not to start.
+fn with_the_machines_authorities(config: &Config, denied: &Arc<NetworkSet>) -> Result<Client, ClientError> {
+    builder(config, denied).build().or_else(|error| {
+        let client = builder(config, denied).tls_certs_only([]).build().map_err(|_| build_error(&error))?;
+        tracing::warn!(
+            error = innermost(&error),
+            "https handlers can't be called, for this machine knows no certificate authorities: \
+             install ca-certificates, or name a file in [http] ca_file"
+        );
+        Ok(client)
+    })
+}
+
+fn with_more_authorities(config: &Config, denied: &Arc<NetworkSet>, file: &Path) -> Result<Client, ClientError> {
+    let fault = |reason: String| ClientError::Authorities { file: file.to_owned(), reason };
+    let pem = std::fs::read(file).map_err(|error| fault(error.to_string()))?;
+    let more = Certificate::from_pem_bundle(&pem).map_err(|error| fault(innermost(&error)))?;
+    builder(config, denied).tls_certs_merge(more).build().map_err(|error| fault(innermost(&error)))
+}
+
+fn build_error(error: &reqwest::Error) -> ClientError {
+    ClientError::Build(innermost(error))
+}
+
+fn innermost(error: &reqwest::Error) -> String {
+    let mut innermost: &dyn Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }
 
 /// Whether the URL's host is in the list, with its port or without; an empty list holds all.

@@ -1,9 +1,9 @@
 //! Executor: makes the call of one claimed job, as named steps.
 
-use super::bodies::{Bodies, LoadedBody};
+use super::bodies::{Bodies, Part};
 use super::clients::{Clients, is_out_of_files};
-use super::network::is_denied;
-use super::request::{CallSpec, check_row};
+use super::network::denied_by;
+use super::request::check_row;
 use super::response::{Answer, judge};
 use super::slots::HostKey;
 use crate::config::HttpConfig;
@@ -48,6 +48,15 @@ pub struct Ended {
     pub lines: Vec<HistoryLine>,
 }
 
+/// A call that is ready to be made.
+struct Prepared {
+    request: Request,
+    /// How long the whole call may take.
+    timeout: Duration,
+    /// The large body's part of the memory; held until the call has ended.
+    part: Option<Part>,
+}
+
 /// Makes calls. Share it in an `Arc`.
 #[derive(Debug)]
 pub struct Executor {
@@ -69,7 +78,7 @@ impl Executor {
         let begun = Instant::now();
         let mut ended = ended_of(&job);
         let attempt = job.attempt;
-        let calling = self.call_until_interrupted(job, &mut ended.lines);
+        let calling = self.call_until_interrupted(job, host, &mut ended.lines);
         let (outcome, status) = panics::quietly_await(calling).await.unwrap_or_else(|panic| broken(&panic));
         failpoint!("after-call");
         log_outcome((ended.id, attempt), host, status, (begun.elapsed(), &outcome));
@@ -86,18 +95,23 @@ impl Executor {
         let _ = self.records.send(Record::Ended(ended_of(job))).await;
     }
 
-    async fn call_until_interrupted(&self, job: ClaimedJob, lines: &mut Vec<HistoryLine>) -> (Outcome, Option<u16>) {
+    async fn call_until_interrupted(
+        &self,
+        job: ClaimedJob,
+        host: &HostKey,
+        lines: &mut Vec<HistoryLine>,
+    ) -> (Outcome, Option<u16>) {
         if Instant::now() > job.begin_by.into() {
             return (Outcome::Interrupted, None);
         }
-        let calling = calling_line(&job);
+        let (calling, clock_micros) = (calling_line(&job), job.claimed_at_micros);
         failpoint!("before-call");
-        let (request, spec, clock_micros) = match self.prepare(job).await {
+        let Prepared { request, timeout, part: _part } = match self.prepare(job, host).await {
             Ok(prepared) => prepared,
             Err(outcome) => return (outcome, None),
         };
         lines.push(calling);
-        let mut exchange = std::pin::pin!(self.exchange(request, &spec, clock_micros));
+        let mut exchange = std::pin::pin!(self.exchange(request, timeout, clock_micros));
         tokio::select! {
             biased;
             result = &mut exchange => return result,
@@ -115,29 +129,33 @@ impl Executor {
     }
 
     /// From the row to the request; or to what is wrong with it.
-    async fn prepare(&self, mut job: ClaimedJob) -> Result<(Request, CallSpec, u64), Outcome> {
+    async fn prepare(&self, mut job: ClaimedJob, host: &HostKey) -> Result<Prepared, Outcome> {
         let spec = check_row(&job.method, &job.url, job.timeout_secs, self.http.max_timeout_secs)
             .map_err(|unusable| permanent(unusable.to_string()))?;
         self.client.check(&spec.url).map_err(|denied| permanent(denied.to_string()))?;
-        let mut body = self.load_body(&mut job).await?;
+        let (body, part) = self.load_body(&mut job, host).await?;
         let request = self
             .client
-            .request((job.id, job.attempt), &spec, body.bytes.take())
+            .request((job.id, job.attempt), &spec, body)
             .map_err(|error| permanent(format!("unusable request: {}", cause(error))))?;
-        Ok((request, spec, job.claimed_at_micros))
+        Ok(Prepared { request, timeout: spec.timeout, part })
     }
 
     /// A body that is not there in time gives the job back, so that its call never outlives the claim.
-    async fn load_body(&self, job: &mut ClaimedJob) -> Result<LoadedBody, Outcome> {
+    async fn load_body(
+        &self,
+        job: &mut ClaimedJob,
+        host: &HostKey,
+    ) -> Result<(Option<Vec<u8>>, Option<Part>), Outcome> {
         let length = match std::mem::replace(&mut job.body, Body::Absent) {
-            Body::Absent => return Ok(LoadedBody::here(None)),
-            Body::Here(bytes) => return Ok(LoadedBody::here(Some(bytes))),
+            Body::Absent => return Ok((None, None)),
+            Body::Here(bytes) => return Ok((Some(bytes), None)),
             Body::InTable(length) => length,
         };
-        let loading = tokio::time::timeout_at(job.begin_by.into(), self.bodies.load(job, length));
+        let loading = tokio::time::timeout_at(job.begin_by.into(), self.bodies.load(job, length, host));
         tokio::select! {
             loaded = loading => match loaded {
-                Ok(Ok(body)) => Ok(body),
+                Ok(Ok((bytes, part))) => Ok((Some(bytes), Some(part))),
                 Ok(Err(error)) => Err(temporary(format!("the body could not be loaded: {error}"))),
                 Err(_) => Err(Outcome::Interrupted),
             },
@@ -146,13 +164,13 @@ impl Executor {
     }
 
     /// Sends the request and reads the answer, all within the job's timeout.
-    async fn exchange(&self, request: Request, spec: &CallSpec, clock_micros: u64) -> (Outcome, Option<u16>) {
+    async fn exchange(&self, request: Request, limit: Duration, clock_micros: u64) -> (Outcome, Option<u16>) {
         let begun = Instant::now();
         let exchange = async {
             let response = self.client.send(request).await?;
             self.read_answer(response).await
         };
-        match tokio::time::timeout(spec.timeout, exchange).await {
+        match tokio::time::timeout(limit, exchange).await {
             Ok(Ok(answer)) => {
                 let now = SystemTime::UNIX_EPOCH + Duration::from_micros(clock_micros) + begun.elapsed();
                 (judge(&answer, &self.http, now), Some(answer.status))
@@ -163,7 +181,7 @@ impl Executor {
                 (Outcome::Interrupted, None)
             }
             Ok(Err(error)) => (failure(error), None),
-            Err(_) => (timeout(spec.timeout), None),
+            Err(_) => (timeout(limit), None),
         }
     }
 
@@ -208,8 +226,8 @@ fn line(job: JobId, message: String) -> HistoryLine {
 /// What a failed exchange comes to: only a redirect that leads nowhere, and a request that can't be built, are
 /// for ever; all else is a broken connection.
 fn failure(error: reqwest::Error) -> Outcome {
-    if is_denied(&error) {
-        return permanent(cause(error));
+    if let Some(denied) = denied_by(&error) {
+        return permanent(denied.to_string());
     }
     if error.is_redirect() {
         return permanent(format!("redirect not followed: {}", cause(error)));

@@ -12,6 +12,7 @@ mod completer;
 mod dispatcher;
 mod executor;
 mod lanes;
+mod names;
 mod network;
 mod ready;
 mod request;

@@ -1,5 +1,6 @@
 //! Network: which addresses may be called, checked where a name has become an address, and for each redirect.
 
+use super::names::Names;
 use crate::config::NetworkSet;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -22,19 +23,30 @@ struct TooManyRedirects(usize);
 
 /// Resolves names, and leaves out the addresses that are denied.
 #[derive(Debug)]
-pub struct GuardedResolver(pub Arc<NetworkSet>);
+pub struct GuardedResolver {
+    names: Arc<Names>,
+    denied: Arc<NetworkSet>,
+}
+
+impl GuardedResolver {
+    /// Leaves these out.
+    #[must_use]
+    pub fn new(denied: Arc<NetworkSet>) -> GuardedResolver {
+        GuardedResolver { names: Arc::default(), denied }
+    }
+}
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let denied = Arc::clone(&self.0);
+        let (names, denied) = (Arc::clone(&self.names), Arc::clone(&self.denied));
         Box::pin(async move {
-            // The port is the connector's to fill in.
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let (forbidden, allowed): (Vec<_>, Vec<_>) =
-                found.into_iter().partition(|address| denied.contains(address.ip()));
+            let found = names.look_up(name.as_str()).await?;
+            let (forbidden, allowed): (Vec<IpAddr>, Vec<IpAddr>) =
+                found.iter().copied().partition(|address| denied.contains(*address));
             match forbidden.first() {
-                Some(first) if allowed.is_empty() => Err(Box::new(Denied { address: first.ip() }).into()),
-                _ => Ok(Box::new(allowed.into_iter()) as Addrs),
+                Some(first) if allowed.is_empty() => Err(Denied { address: *first }.into()),
+                // The port is the connector's to fill in.
+                _ => Ok(Box::new(allowed.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs),
             }
         })
     }
@@ -67,14 +79,14 @@ pub fn redirects(most: usize, denied: Arc<NetworkSet>) -> Policy {
     })
 }
 
-/// Whether a denied address is the cause of the error.
-pub fn is_denied(error: &(dyn Error + 'static)) -> bool {
+/// The denied address that is the cause of the error, if one is.
+pub fn denied_by<'error>(error: &'error (dyn Error + 'static)) -> Option<&'error Denied> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<Denied>() {
-            return true;
+        if let Some(denied) = error.downcast_ref() {
+            return Some(denied);
         }
         cause = error.source();
     }
-    false
+    None
 }

@@ -38,6 +38,9 @@ pub enum Unusable {
     /// The method is not an HTTP token.
     #[error("unusable http_method '{}': it must be letters such as GET or POST, without spaces", .0.escape_debug())]
     Method(String),
+    /// The method asks for a tunnel, which is no call.
+    #[error("unusable http_method 'CONNECT': it asks for a tunnel through a proxy, not for a call")]
+    Connect,
     /// The timeout is out of range.
     #[error("unusable timeout_secs {timeout_secs}: it must be from 1 to {most}")]
     Timeout {
@@ -66,6 +69,9 @@ pub fn check_row(method: &str, url: &str, timeout_secs: i32, most: u32) -> Resul
 fn parse_method(method: &str) -> Result<Method, Unusable> {
     const STANDARD: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
     let upper = method.to_ascii_uppercase();
+    if upper == "CONNECT" {
+        return Err(Unusable::Connect);
+    }
     let name = if STANDARD.contains(&upper.as_str()) { &upper } else { method };
     Method::from_bytes(name.as_bytes()).map_err(|_| Unusable::Method(method.to_owned()))
 }
@@ -139,6 +145,7 @@ mod tests {
         assert!(fault("post", "web:8080/a", 60).contains("begins with neither"));
         assert!(fault("po st", "http://web/", 60).starts_with("unusable http_method 'po st'"));
         assert!(fault("", "http://web/", 60).starts_with("unusable http_method"));
+        assert!(fault("connect", "http://web/", 60).starts_with("unusable http_method 'CONNECT'"));
         for timeout_secs in [0, -5, 1_000_000_000] {
             assert!(fault("post", "http://web/", timeout_secs).starts_with("unusable timeout_secs"));
         }

@@ -99,6 +99,7 @@ mod tests {
             success_statuses: StatusSet(vec![200..=299]),
             retry_statuses: StatusSet(vec![408..=408, 429..=429, 502..=504]),
             deny_networks: NetworkSet::default(),
+            ca_file: None,
         }
     }
 

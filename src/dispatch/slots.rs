@@ -118,11 +118,11 @@ impl Slots {
         self.all.room(self.limit, self.now).saturating_sub(self.promised_unknown)
     }
 
-    /// How many more jobs of this host may be claimed.
+    /// How many more jobs of this host may be claimed. The rows of claims under way may all be for it.
     #[must_use]
     pub fn free_for(&self, host: &HostKey) -> usize {
         let room = self.per_host.get(host).map_or(self.limit_per_host, |used| self.room_of(used));
-        room.min(self.free())
+        room.saturating_sub(self.promised_unknown).min(self.free())
     }
 
     /// How many rows may be claimed without knowing their hosts.
@@ -271,6 +271,7 @@ mod tests {
         assert_eq!(slots.free_for_unknown(), 3);
         slots.promise_unknown(2);
         assert_eq!((slots.free_for_unknown(), slots.free()), (1, 7));
+        assert_eq!((slots.free_for(&host("a")), slots.free_for(&host("b"))), (1, 2));
         slots.end_promise(2);
         slots.give_back(&host("a"));
         assert_eq!((slots.free_for_unknown(), slots.free()), (4, 10));

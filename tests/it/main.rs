@@ -8,6 +8,7 @@ mod cli;
 mod docs;
 mod failover;
 mod faults;
+mod handlers;
 mod idle;
 mod layering;
 mod moves;

@@ -1,7 +1,7 @@
 //! The real program as a child process: its lines, its signals, its exit.
 
 use rustix::process::{Pid, Signal, kill_process};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -18,11 +18,19 @@ static SETPRIV: LazyLock<bool> =
 
 /// A command that runs the program, and dies with the test.
 pub fn program() -> Command {
-    let program = env!("CARGO_BIN_EXE_strings-queue");
-    let mut command = Command::new(if *SETPRIV { "setpriv" } else { program });
+    wrapped_program([])
+}
+
+/// The same by way of another command, which ends by running what stands after it.
+pub fn wrapped_program(wrapper: impl IntoIterator<Item = OsString>) -> Command {
+    let mut words: Vec<OsString> = Vec::new();
     if *SETPRIV {
-        command.args(["--pdeathsig", "KILL", "--", program]);
+        words.extend(["setpriv", "--pdeathsig", "KILL", "--"].map(OsString::from));
     }
+    words.extend(wrapper);
+    words.push(env!("CARGO_BIN_EXE_strings-queue").into());
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
     for name in ["RUST_LOG", "STRINGS_QUEUE_DB_PASSWD", "HTTP_PROXY", "http_proxy"] {
         command.env_remove(name);
     }

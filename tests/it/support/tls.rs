@@ -66,7 +66,7 @@ impl Authority {
         &self.pem
     }
 
-    /// Writes the authority's certificate to a file, for `ssl_ca` or `SSL_CERT_FILE`.
+    /// Writes the authority's certificate to a file, for `ssl_ca`, `ca_file` or `SSL_CERT_FILE`.
     pub fn write_pem(&self, path: &Path) {
         std::fs::write(path, &self.pem).unwrap();
     }
@@ -75,10 +75,17 @@ impl Authority {
 impl Identity {
     /// What a TLS server speaks with; HTTP/1.1 only.
     pub fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor_for(&[])
+    }
+
+    /// The same with an offer of protocols (ALPN), the best first.
+    pub fn acceptor_for(&self, protocols: &[&[u8]]) -> TlsAcceptor {
         let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_no_client_auth().with_single_cert(vec![self.certificate.der().clone()], key).unwrap();
+        let config = config.with_no_client_auth();
+        let mut config = config.with_single_cert(vec![self.certificate.der().clone()], key).unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 

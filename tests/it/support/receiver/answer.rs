@@ -82,10 +82,15 @@ impl Answer {
         Answer::of(Reply::Reset)
     }
 
-    /// The head at once, the body a byte at a time.
+    /// A whole answer, a byte at a time.
     pub fn trickle_body(body: impl AsRef<[u8]>, every: Duration) -> Answer {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.as_ref().len());
-        Answer::of(Reply::Trickle { bytes: [head.as_bytes(), body.as_ref()].concat(), every })
+        Answer::trickle([head.as_bytes(), body.as_ref()].concat(), every)
+    }
+
+    /// Any bytes, one at a time, then a close.
+    pub fn trickle(bytes: impl Into<Vec<u8>>, every: Duration) -> Answer {
+        Answer::of(Reply::Trickle { bytes: bytes.into(), every })
     }
 
     /// A body without end, as fast as the client reads.

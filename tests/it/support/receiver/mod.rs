@@ -1,7 +1,8 @@
-//! An HTTP/1.1 receiver on raw sockets, so that it can misbehave; it records every request.
+//! A receiver of HTTP/1.1 on raw sockets, so that it can misbehave, and of HTTP/2; it records every request.
 
 mod answer;
 mod connection;
+mod http2;
 #[cfg(test)]
 mod tests;
 
@@ -74,16 +75,26 @@ struct Book {
 impl Receiver {
     /// Listens on a free port of 127.0.0.1 and answers 200 to everything.
     pub async fn start() -> Receiver {
-        Receiver::listen("http", None).await
+        Receiver::start_on([127, 0, 0, 1]).await
+    }
+
+    /// The same on another address of this machine.
+    pub async fn start_on(address: [u8; 4]) -> Receiver {
+        Receiver::listen("http", address.into(), None).await
     }
 
     /// The same over TLS, as the identity says.
     pub async fn start_tls(identity: &Identity) -> Receiver {
-        Receiver::listen("https", Some(identity.acceptor())).await
+        Receiver::listen("https", Ipv4Addr::LOCALHOST, Some(identity.acceptor())).await
     }
 
-    async fn listen(scheme: &'static str, tls: Option<TlsAcceptor>) -> Receiver {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    /// The same over TLS and HTTP/2, which it offers to those who can; it does nothing worse there than to reset.
+    pub async fn start_http2(identity: &Identity) -> Receiver {
+        Receiver::listen("https", Ipv4Addr::LOCALHOST, Some(identity.acceptor_for(&[b"h2", b"http/1.1"]))).await
+    }
+
+    async fn listen(scheme: &'static str, address: Ipv4Addr, tls: Option<TlsAcceptor>) -> Receiver {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let acceptor = tokio::spawn(accept(listener, tls, Arc::clone(&shared)));
@@ -96,8 +107,10 @@ impl Receiver {
 
     /// The URL of a path here; by address over HTTP, by the name `localhost` over TLS.
     pub fn url(&self, path: &str) -> String {
-        let host = if self.scheme == "https" { "localhost" } else { "127.0.0.1" };
-        format!("{}://{host}:{}{path}", self.scheme, self.address.port())
+        match self.scheme {
+            "https" => format!("https://localhost:{}{path}", self.address.port()),
+            scheme => format!("{scheme}://{}{path}", self.address),
+        }
     }
 
     /// Answers a path (without its query) always so.
@@ -214,8 +227,10 @@ async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared>,
     match tls {
         None => connection::serve(stream, shared, number).await,
         Some(tls) => {
-            if let Ok(stream) = tls.accept(stream).await {
-                connection::serve(stream, shared, number).await;
+            let Ok(stream) = tls.accept(stream).await else { return };
+            match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => http2::serve(stream, shared, number).await,
+                _ => connection::serve(stream, shared, number).await,
             }
         }
     }

@@ -1,0 +1,112 @@
+//! Rows that can't be used: each fails its own job at once, says why in one message, and delays no other.
+
+use super::{Rig, SOON};
+use crate::support::database::TestDatabase;
+use crate::support::factory::{JobRow, job};
+use crate::support::receiver::Receiver;
+use crate::support::wait::until;
+
+/// What is wrong with a row, and how its message begins.
+fn unusable_rows() -> Vec<(JobRow, &'static str)> {
+    let long = format!("http://127.0.0.1/{}", "x".repeat(2_000_000));
+    let url = |url: &str| job().url(url);
+    vec![
+        (url("not a url"), "unusable url: relative URL without a base"),
+        (url(""), "unusable url: relative URL without a base"),
+        (url("127.0.0.1/path"), "unusable url: relative URL without a base"),
+        (url("http://"), "unusable url: empty host"),
+        (url("http://127.0.0.1:99999/"), "unusable url: invalid port number"),
+        (url("http://[::1/"), "unusable url: invalid IPv6 address"),
+        (url("http://a b/"), "unusable url: invalid"),
+        (url("ftp://127.0.0.1/a"), "unusable url: the scheme is 'ftp'; only http and https can be called"),
+        (url("file:///etc/passwd"), "unusable url: the scheme is 'file'"),
+        (url("localhost:8080/a"), "unusable url: it begins with neither http:// nor https://"),
+        (url("http://127.0.0.1/\0"), "unusable url: it has a control character"),
+        (url("http://127.0.0.1/a\r\nX-Evil: 1"), "unusable url: it has a control character"),
+        (url(&long), "unusable url: it is 2000017 bytes long; at most 65534 can be sent"),
+        (job().method("po st"), "unusable http_method 'po st'"),
+        (job().method(""), "unusable http_method ''"),
+        (job().method("get\r\na: b"), "unusable http_method 'get\\r\\na: b'"),
+        (job().method("gét"), "unusable http_method 'gét'"),
+        (job().method("connect"), "unusable http_method 'CONNECT'"),
+        (job().timeout(0), "unusable timeout_secs 0: it must be from 1 to 86400"),
+        (job().timeout(-5), "unusable timeout_secs -5"),
+        (job().timeout(1_000_000_000), "unusable timeout_secs 1000000000"),
+        (job().timeout(86_401), "unusable timeout_secs 86401"),
+    ]
+}
+
+#[tokio::test]
+async fn an_unusable_row_fails_its_job_at_once_with_one_clear_message() {
+    let rig = Rig::start("").await;
+    for (row, fault) in unusable_rows() {
+        let id = row.insert(&rig.database).await;
+        let seen = rig.finished(id).await;
+        seen.assert_permanent();
+        assert!(seen.response.starts_with(fault), "{fault:?}: {}", seen.response);
+        assert_eq!(seen.messages, [format!("Job failed permanently: {}", seen.response)]);
+        let mark = format!("[JOBID {id}] ");
+        rig.service.wait_for_line(&mark, SOON).await;
+        let told: Vec<String> = rig.service.lines().into_iter().filter(|line| line.contains(&mark)).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        let escaped = fault.replace('\\', "\\\\");
+        assert!(told[0].contains(fault) || told[0].contains(&escaped), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_longest_timeout_is_a_setting() {
+    let (rig, receiver) = (Rig::start("[http]\nmax_timeout_secs: 5\n").await, Receiver::start().await);
+    rig.finish(job().url(receiver.url("/")).timeout(5)).await.assert_done();
+    let seen = rig.finish(job().url(receiver.url("/")).timeout(6)).await;
+    seen.assert_permanent();
+    assert_eq!(seen.response, "unusable timeout_secs 6: it must be from 1 to 5");
+}
+
+#[tokio::test]
+async fn a_url_as_long_as_can_be_sent_is_called() {
+    let (rig, receiver) = (Rig::start("").await, Receiver::start().await);
+    let (start, most) = (receiver.url("/"), 65_534);
+    let url = format!("{start}{}", "x".repeat(most - start.len()));
+    rig.finish(job().url(&url)).await.assert_done();
+    assert_eq!(receiver.requests()[0].path.len(), most - start.len() + 1);
+    rig.finish(job().url(url + "x")).await.assert_permanent();
+    // Each of these becomes three characters when it is encoded.
+    let seen = rig.finish(job().url(format!("{start}{}", "\"".repeat(30_000)))).await;
+    seen.assert_permanent();
+    assert!(seen.response.starts_with("unusable url: it is "), "{}", seen.response);
+}
+
+/// A thousand good ones, and as many bad ones as there are numbers in `kinds`, in one statement.
+async fn insert_mixed(database: &TestDatabase, good: &str) {
+    let kinds =
+        "ELT(1 + n % 6, 'ftp://web/', 'no url', '', 'http://a b/', 'http://web/\\r', CONCAT(u, REPEAT('x', 70000)))";
+    let numbers = "(SELECT a.n + 10 * b.n + 100 * c.n AS n, ? AS u FROM ten a, ten b, ten c) AS thousand";
+    database.execute("CREATE TABLE ten (n INT); INSERT INTO ten VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9)").await;
+    let sql = format!(
+        "INSERT INTO queued_job (http_method, url, timeout_secs) SELECT * FROM (\
+         SELECT 'get', u, 60 FROM {numbers} UNION ALL SELECT 'get', {kinds}, 60 FROM {numbers}) AS mixed ORDER BY RAND()"
+    );
+    database.insert(&sql, vec![good.into(), good.into()]).await;
+}
+
+#[tokio::test]
+async fn a_thousand_unusable_rows_among_a_thousand_good_ones_delay_none_of_them() {
+    let (rig, receiver) = (Rig::start("[dispatch]\nmax_in_flight_per_host: 20\n").await, Receiver::start().await);
+    rig.service.wait_for_line("following the log", SOON).await;
+    insert_mixed(&rig.database, &receiver.url("/")).await;
+    receiver.wait_for(1_000, SOON).await;
+    until("all are final", SOON, async || {
+        let states = "SELECT CAST(state AS CHAR), result_code, attempt, remaining_retries, COUNT(*), \
+             (SELECT COUNT(*) FROM queued_job_log WHERE msg LIKE '%Job failed permanently: unusable %') \
+             FROM queued_job GROUP BY 1, 2, 3, 4 ORDER BY 1";
+        let found: Vec<(String, Option<i32>, u32, i32, i64, i64)> = rig.database.query(states).await;
+        found
+            == [
+                ("completed".to_owned(), Some(0), 1, 5, 1_000, 1_000),
+                ("discarded".to_owned(), Some(1), 1, 5, 1_000, 1_000),
+            ]
+    })
+    .await;
+    assert_eq!(receiver.count(), 1_000);
+}
