@@ -76,6 +76,7 @@ impl Dispatcher {
             order.unread.iter().chain(held.keys()).for_each(|job| self.waiting.forget(*job));
             return;
         };
+        tracing::debug!(jobs = claim.jobs.len(), missed = claim.missed.len(), "claimed");
         self.parts.metrics.add(Counter::JobsClaimed, claim.jobs.len() as u64);
         tracing::trace!(jobs = claim.jobs.len(), missed = claim.missed.len(), "claimed");
         self.watch_peers(claim.peers);
