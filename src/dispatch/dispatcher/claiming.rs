@@ -78,7 +78,6 @@ impl Dispatcher {
         };
         tracing::debug!(jobs = claim.jobs.len(), missed = claim.missed.len(), "claimed");
         self.parts.metrics.add(Counter::JobsClaimed, claim.jobs.len() as u64);
-        tracing::trace!(jobs = claim.jobs.len(), missed = claim.missed.len(), "claimed");
         self.watch_peers(claim.peers);
         for (job, reason) in claim.missed {
             if let Some(host) = held.remove(&job) {
