@@ -186,6 +186,7 @@ impl Completer {
             };
             match written {
                 Ok(report) => {
+                    tracing::trace!(results = finished.len(), refused = report.refused.len(), "results stored");
                     self.count(finished, &report.refused);
                     for job in report.refused {
                         tracing::warn!(job = job.0, "{}", messages::refused(job));
@@ -241,6 +242,7 @@ impl Batch {
         let message = messages::finished(ended.id, &ended.outcome);
         self.release_lines.push(HistoryLine { job: ended.id, message, at_micros: None });
         self.released.push((ended.id, ended.token));
-        self.done.push(Done { id: ended.id, retry_in: None });
+        // At a stop nobody looks at timers; else its call could not be made now, and the job is still as due as it was.
+        self.done.push(Done { id: ended.id, retry_in: Some(Duration::ZERO) });
     }
 }

@@ -151,8 +151,9 @@ impl Servers {
             moves = place.moves();
             place.arrivals() != arrivals
         });
+        let HostPort { host, port } = self.host(index);
+        tracing::debug!(host, port, encrypted = opened.encrypted, id = opened.conn.id(), "connected to the database");
         if is_new {
-            let HostPort { host, port } = self.host(index);
             tracing::warn!(host, port, "working on another server now");
         }
         Landed { conn: opened.conn, index, moves }

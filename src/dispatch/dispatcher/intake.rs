@@ -72,7 +72,9 @@ impl Dispatcher {
             Ok(found) if report.kind == SweepKind::Leftovers => self.take_leftovers(&found.jobs),
             Ok(found) => {
                 let cause = self.sweeping_because.take();
-                self.count_lost(report.kind, cause, &found);
+                let (kind, jobs, rescued) = (report.kind, found.jobs.len(), found.rescued.len());
+                tracing::debug!(?kind, jobs, rescued, more = found.more, because = ?cause, "the table was searched");
+                self.count_lost(kind, cause, &found);
                 self.last_sweep = Some(Instant::now());
                 self.more = found.more;
                 self.watch_peers(found.peers);
