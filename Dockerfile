@@ -9,6 +9,7 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock schema.sql ./
 COPY src src
 COPY benches benches
+COPY tests/failpoints tests/failpoints
 RUN cargo build --release --locked --bin strings-queue
 
 FROM debian:bookworm-slim

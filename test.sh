@@ -129,6 +129,7 @@ check_sources() {
     if has_component fmt rustfmt; then step "format" cargo fmt --check; fi
     if has_component clippy clippy; then
         step "lints" cargo clippy --all-targets --locked -- -D warnings
+        step "lints with failpoints" cargo clippy --features failpoints --test failpoints --locked -- -D warnings
     fi
     step "documentation" env RUSTDOCFLAGS="${RUSTDOCFLAGS:-} -D warnings" cargo doc --no-deps --locked
 }
@@ -180,6 +181,10 @@ test_on_server() {
         cat "$work/sandbox.log" >&2
         fail_step "tests on $name" "the server did not start"
     else
+        # Another build of our crate alone, and before the other, so that a program for use is left. The tests of
+        # `support` are among the others.
+        step "failpoints on $name" cargo test --locked --features failpoints --test failpoints -- \
+            --skip support:: "${filters[@]}"
         step "tests on $name" cargo test --locked --test it -- "${filters[@]}"
     fi
     stop_server

@@ -30,7 +30,14 @@ need_rust() {
     if ! command -v cargo >/dev/null && [ -x "$folder/cargo" ]; then export PATH="$folder:$PATH"; fi
     command -v cargo >/dev/null ||
         die "needs Rust 1.88 or newer, and cargo is not there. Install it as https://rustup.rs says, then run this again."
+    cargo_runs && return
+    # rustup's cargo looks for its toolchains in the home folder; that of another user has them beside it.
+    folder=$(dirname "$(dirname "$(dirname "$(command -v cargo)")")")/.rustup
+    if [ -z "${RUSTUP_HOME:-}" ] && [ -d "$folder" ]; then export RUSTUP_HOME=$folder; fi
+    cargo_runs || die "cargo is there and does not run: $(cargo --version 2>&1 | head -n 1)"
 }
+
+cargo_runs() { cargo --version >/dev/null 2>&1; }
 
 need_build_tools() {
     if ! cc -E -x c - <<<'#include <stdlib.h>' >/dev/null 2>&1; then

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! main -> cli -> service -> { cdc | dispatch | sandbox } -> store -> config
-//!     -> { wakeup | metrics | logging | reconnect } -> job
+//!     -> { wakeup | metrics | logging | reconnect | failpoints | panics } -> job
 //! ```
 //!
 //! `cdc` and `dispatch` meet only through [`wakeup`]. A test (`tests/it/layering.rs`) reads the sources and
@@ -19,9 +19,11 @@ pub mod cdc;
 pub mod cli;
 pub mod config;
 pub mod dispatch;
+pub mod failpoints;
 pub mod job;
 pub mod logging;
 pub mod metrics;
+pub mod panics;
 pub mod reconnect;
 pub mod sandbox;
 pub mod service;

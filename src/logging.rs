@@ -1,14 +1,17 @@
 //! Log lines to stderr, one for each event, as text or as JSON.
 //!
-//! Other crates' events are held at `warn` however verbose we are: below that some of them show headers, and so
-//! credentials. Only `RUST_LOG` lets them speak.
+//! Other crates' events are held at `warn` however verbose we are, and `RUST_LOG` can raise them to `info` at most:
+//! below that some of them show headers and packets, and so credentials.
 
+use crate::job::printable::is_unprintable;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use tracing::Dispatch;
+use std::panic::{self, PanicHookInfo};
+use tracing::{Dispatch, Level, Metadata};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{ParseError, filter_fn};
 use tracing_subscriber::fmt::{MakeWriter, Subscriber};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The environment variable that says what is logged, in the words of `tracing_subscriber::EnvFilter`.
@@ -35,12 +38,27 @@ pub enum LoggingError {
     BegunTwice,
 }
 
-/// Begins logging to stderr. `verbosity` is 0 for `info`, each step up or down one level more or less.
+/// The root of our own events' targets.
+const OURS: &str = "strings_queue";
+
+/// Begins logging to stderr, panics too. `verbosity` is 0 for `info`, each step up or down one level more or less.
 pub fn init(format: LogFormat, verbosity: i8) -> Result<(), LoggingError> {
     let filter = filter(verbosity, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
     let colours = format == LogFormat::Text && io::stderr().is_terminal();
     let writer = move || OneLine { inner: io::stderr(), colours };
-    dispatch(format, filter, writer, colours).try_init().map_err(|_| LoggingError::BegunTwice)
+    dispatch(format, filter, writer, colours).try_init().map_err(|_| LoggingError::BegunTwice)?;
+    panic::set_hook(Box::new(tell_panic));
+    Ok(())
+}
+
+/// A panic as a line like all others, so that whoever reads them by machine sees it.
+fn tell_panic(info: &PanicHookInfo<'_>) {
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    tracing::error!(location, thread, "a panic, which is a fault of this program: {}", text.unwrap_or("no message"));
 }
 
 fn filter(verbosity: i8, variable: Option<&str>) -> Result<EnvFilter, LoggingError> {
@@ -62,10 +80,19 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let builder = Subscriber::builder().with_env_filter(filter).with_writer(writer).with_ansi(colours);
+    // It would tell of a line that can't be written on stderr, and panic since that can't be written to.
+    let builder = builder.log_internal_errors(false);
+    let held = filter_fn(may_speak);
     match format {
-        LogFormat::Text => builder.compact().with_target(false).finish().into(),
-        LogFormat::Json => builder.json().flatten_event(true).finish().into(),
+        LogFormat::Text => builder.compact().with_target(false).finish().with(held).into(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(held).into(),
     }
+}
+
+/// Whether the event is ours, or of another crate and no more detailed than `info`.
+fn may_speak(event: &Metadata<'_>) -> bool {
+    let ours = event.target().strip_prefix(OURS).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    ours || *event.level() <= Level::INFO
 }
 
 /// Writes each event as one line: control characters within it are escaped. The formatter hands over an event as a
@@ -96,7 +123,7 @@ fn one_line(text: &str, colours: bool) -> String {
         match character {
             '\u{1b}' if colours => line.push(character),
             '\n' | '\r' | '\t' => line.extend(character.escape_default()),
-            _ if character.is_control() => drop(write!(line, "\\u{{{:x}}}", u32::from(character))),
+            _ if is_unprintable(character) => drop(write!(line, "\\u{{{:x}}}", u32::from(character))),
             _ => line.push(character),
         }
     }
@@ -165,6 +192,17 @@ mod tests {
     }
 
     #[test]
+    fn rust_log_does_not_bring_other_crates_below_info() {
+        for variable in ["trace", "hyper=trace,mysql_async=trace,reqwest=trace", "debug"] {
+            let text = logged(LogFormat::Text, 0, Some(variable), of_other_crates);
+            assert!(!text.contains("Basic") && !text.contains("TRACE") && !text.contains("DEBUG"), "{text}");
+        }
+        let pretender = logged(LogFormat::Text, 0, Some("trace"), || debug!(target: "strings_queue_x", "hunter2"));
+        assert_eq!(pretender, "");
+        assert_eq!(logged(LogFormat::Text, 0, Some("trace"), every_level).lines().count(), 5);
+    }
+
+    #[test]
     fn rust_log_wins_when_it_says_something() {
         assert_eq!(logged(LogFormat::Text, 0, Some("error"), every_level).lines().count(), 1);
         assert_eq!(logged(LogFormat::Text, 0, Some("mysql_async=info"), of_other_crates).lines().count(), 1);
@@ -175,10 +213,10 @@ mod tests {
 
     #[test]
     fn no_text_breaks_the_line() {
-        let hostile = "a\nb\r\tc\u{1b}[31m\u{0}\u{9b}\u{85}d";
+        let hostile = "a\nb\r\tc\u{1b}[31m\u{0}\u{9b}\u{85}\u{202e}\u{2028}d";
         for format in [LogFormat::Text, LogFormat::Json] {
             let text = logged(format, 0, None, || info!(shown = %hostile, debugged = ?hostile, "called {hostile}"));
-            assert_eq!(text.chars().filter(|character| character.is_control()).collect::<String>(), "\n", "{text}");
+            assert_eq!(text.chars().filter(|character| is_unprintable(*character)).collect::<String>(), "\n", "{text}");
         }
         assert_eq!(one_line("\u{1b}[2ma\n", true), "\u{1b}[2ma\\n");
     }

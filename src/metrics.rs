@@ -68,6 +68,32 @@ impl Counter {
         Counter::LostToDown,
         Counter::LostToDegraded,
     ];
+
+    /// Its name, as logs and their readers know it: `jobs_claimed`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Counter::JobsClaimed => "jobs_claimed",
+            Counter::JobsSucceeded => "jobs_succeeded",
+            Counter::JobsFailedTemporarily => "jobs_failed_temporarily",
+            Counter::JobsFailedPermanently => "jobs_failed_permanently",
+            Counter::JobsReleased => "jobs_released",
+            Counter::JobsRescued => "jobs_rescued",
+            Counter::FinishesRefused => "finishes_refused",
+            Counter::ClaimsRepeated => "claims_repeated",
+            Counter::ClaimsWasted => "claims_wasted",
+            Counter::Sweeps => "sweeps",
+            Counter::EventsRead => "events_read",
+            Counter::EventsUnknown => "events_unknown",
+            Counter::StreamBreaks => "stream_breaks",
+            Counter::StreamPanics => "stream_panics",
+            Counter::LostToGap => "lost_to_gap",
+            Counter::LostToDecode => "lost_to_decode",
+            Counter::LostToVisibility => "lost_to_visibility",
+            Counter::LostToDown => "lost_to_down",
+            Counter::LostToDegraded => "lost_to_degraded",
+        }
+    }
 }
 
 const COUNTERS: usize = Counter::ALL.len();
@@ -93,10 +119,11 @@ impl Metrics {
         self.0[counter as usize].load(Ordering::Relaxed)
     }
 
-    /// Those that counted something.
+    /// Those that counted something, for people and for programs: `jobs_claimed=2 sweeps=1`.
     #[must_use]
-    pub fn counted(&self) -> Vec<(Counter, u64)> {
-        Counter::ALL.into_iter().map(|counter| (counter, self.get(counter))).filter(|(_, count)| *count > 0).collect()
+    pub fn counted(&self) -> String {
+        let counted = Counter::ALL.into_iter().filter(|counter| self.get(*counter) > 0);
+        counted.map(|counter| format!("{}={}", counter.name(), self.get(counter))).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -115,6 +142,7 @@ mod tests {
     fn only_what_counted_is_shown() {
         let metrics = Metrics::default();
         metrics.add(Counter::Sweeps, 2);
-        assert_eq!(metrics.counted(), [(Counter::Sweeps, 2)]);
+        metrics.increment(Counter::LostToGap);
+        assert_eq!(metrics.counted(), "sweeps=2 lost_to_gap=1");
     }
 }

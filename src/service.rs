@@ -5,6 +5,8 @@
 //! when it should not stops the service.
 
 mod inspection;
+mod open_files;
+mod supervision;
 
 pub use inspection::examine;
 
@@ -13,9 +15,10 @@ use crate::config::{Config, SweepConfig};
 use crate::dispatch::{self, Mode, RunError, Surroundings, SweepPace};
 use crate::metrics::Metrics;
 use crate::reconnect::ReconnectPauses;
-use crate::store::{Session, Store, StoreError, read_schema_state};
+use crate::store::{SchemaState, Store, StoreError, read_schema_state};
 use crate::wakeup::Wakeup;
 use std::sync::Arc;
+use supervision::Helpers;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -28,91 +31,104 @@ pub enum ServiceError {
     /// The dispatcher failed.
     #[error(transparent)]
     Dispatch(#[from] RunError),
-    /// The watcher failed.
-    #[error("the task that follows the log ended")]
-    Watcher,
+    /// A task beside the dispatcher ended, which none of them does by itself.
+    #[error("{0} ended, which it must not")]
+    Helper(String),
 }
 
 /// Runs until the stop has drained. An unreachable database is waited for.
 pub async fn run(config: &Config, stop: CancellationToken) -> Result<(), ServiceError> {
+    let config = &within_open_files(config);
     let store = Store::new(&config.database);
-    match wait_for_tables(&mut store.session(), &stop).await {
-        Ok(true) => {}
-        Ok(false) => return Ok(()),
-        Err(error) => {
-            inspection::tell_all(config, &store).await;
-            return Err(error);
-        }
+    // Whatever the database does, a stop ends the waiting for it.
+    tokio::select! {
+        ready = wait_for_tables(config, &store) => ready?,
+        () = stop.cancelled() => return Ok(()),
     }
     let (wakeup, metrics) = (Arc::new(Wakeup::default()), Arc::new(Metrics::default()));
     let watcher = Watcher::new(&store, &config.binlog, Arc::clone(&wakeup), Arc::clone(&metrics));
     let whole = watch::Sender::new(true);
-    let sweep_pace = pace(watcher.status(), whole.subscribe(), &config.sweep);
-    tokio::spawn(inspection::keep_watch(config.clone(), store.clone(), watcher.status(), whole));
-    let watching_until = CancellationToken::new();
-    let watching = tokio::spawn(watcher.run(watching_until.clone()));
+    let (pace, sweep_pace) = watch::channel(degraded(&config.sweep));
+    let mut helpers = Helpers::default();
+    helpers.spawn(
+        "choosing how often to sweep",
+        set_pace(pace, watcher.status(), whole.subscribe(), config.sweep.clone()),
+    );
+    let inspecting = inspection::keep_watch(config.clone(), store.clone(), watcher.status(), whole);
+    helpers.spawn("inspecting the server", inspecting);
+    helpers.spawn("following the log", watcher.run(CancellationToken::new()));
     let around = Surroundings { store, wakeup, metrics: Arc::clone(&metrics), sweep_pace, stop };
     let ended = tokio::select! {
         ended = dispatch::run(config, Mode::Serve, around) => ended.map_err(ServiceError::from),
-        _ = watching => Err(ServiceError::Watcher),
+        ended = helpers.first_end() => Err(ServiceError::Helper(ended)),
     };
-    watching_until.cancel();
-    tracing::info!(counted = ?metrics.counted(), "what the service did");
+    tracing::info!(counted = metrics.counted(), "what the service did");
     ended
 }
 
 /// Works off everything that is workable now. An unreachable database is an error.
 pub async fn run_once(config: &Config, stop: CancellationToken) -> Result<(), ServiceError> {
+    let config = &within_open_files(config);
     let store = Store::new(&config.database);
-    read_schema_state(&mut store.session()).await?.require_current()?;
+    tokio::select! {
+        state = async { read_schema_state(&mut store.session()).await } => state?.require_current()?,
+        () = stop.cancelled() => return Ok(()),
+    }
     let (_, sweep_pace) = watch::channel(SweepPace { interval: config.sweep.interval, degraded: false });
     let around = Surroundings { store, wakeup: Arc::default(), metrics: Arc::default(), sweep_pace, stop };
     Ok(dispatch::run(config, Mode::Once, around).await?)
 }
 
-/// Waits until the database answers and its tables can be used; false when a stop came first.
-async fn wait_for_tables(session: &mut Session, stop: &CancellationToken) -> Result<bool, ServiceError> {
-    let mut pauses = ReconnectPauses::default();
-    loop {
-        match read_schema_state(session).await {
-            Ok(state) => {
-                state.require_current()?;
-                return Ok(true);
-            }
-            Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "the database is not there yet; trying again");
-            }
-            Err(error) => return Err(error.into()),
-        }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(false),
-            () = tokio::time::sleep(pauses.next_pause()) => {}
-        }
+/// The settings with no more calls at once than this process may open files for; says so if that is fewer.
+fn within_open_files(config: &Config) -> Config {
+    let limit = open_files::raise_limit();
+    if let Some(finding) = open_files::judge(config, limit) {
+        inspection::warn(&finding);
     }
+    open_files::fit(config, limit)
 }
 
-/// How often the table is swept: often while the log can't be followed, or does not show every row.
-fn pace(
+/// Waits until the database answers and its tables can be used.
+async fn wait_for_tables(config: &Config, store: &Store) -> Result<(), ServiceError> {
+    let mut session = store.session();
+    let mut pauses = ReconnectPauses::default();
+    let refused = loop {
+        match read_schema_state(&mut session).await.and_then(SchemaState::require_current) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "the database is not there yet; trying again");
+                tokio::time::sleep(pauses.next_pause()).await;
+            }
+            Err(error) => break error,
+        }
+    };
+    inspection::tell_all(config, store).await;
+    Err(refused.into())
+}
+
+/// The pace while the log can't be followed, or does not show every row.
+fn degraded(sweep: &SweepConfig) -> SweepPace {
+    SweepPace { interval: sweep.degraded_interval, degraded: true }
+}
+
+/// Sets how often the table is swept, whenever the log begins or ceases to show every row.
+async fn set_pace(
+    pace: watch::Sender<SweepPace>,
     mut status: watch::Receiver<LogStatus>,
     mut whole: watch::Receiver<bool>,
-    sweep: &SweepConfig,
-) -> watch::Receiver<SweepPace> {
+    sweep: SweepConfig,
+) {
     let healthy = SweepPace { interval: sweep.interval, degraded: false };
-    let degraded = SweepPace { interval: sweep.degraded_interval, degraded: true };
-    let (sender, receiver) = watch::channel(degraded);
-    tokio::spawn(async move {
-        loop {
-            let changed = tokio::select! {
-                changed = status.changed() => changed,
-                changed = whole.changed() => changed,
-            };
-            if changed.is_err() {
-                return;
-            }
-            let is_healthy = status.borrow_and_update().is_following() && *whole.borrow_and_update();
-            let pace = if is_healthy { healthy } else { degraded };
-            sender.send_if_modified(|now| std::mem::replace(now, pace) != pace);
+    loop {
+        let changed = tokio::select! {
+            changed = status.changed() => changed,
+            changed = whole.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
         }
-    });
-    receiver
+        let is_healthy = status.borrow_and_update().is_following() && *whole.borrow_and_update();
+        let wanted = if is_healthy { healthy } else { degraded(&sweep) };
+        pace.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
+    }
 }

@@ -47,6 +47,17 @@ pub enum SweepCause {
     PeerGone,
 }
 
+impl SweepCause {
+    /// The cause that one sweep for both has: the first one, unless only the second one is a gap.
+    #[must_use]
+    pub fn graver(first: Option<SweepCause>, second: Option<SweepCause>) -> Option<SweepCause> {
+        match (first, second) {
+            (None, _) | (_, Some(SweepCause::Gap)) => second,
+            _ => first,
+        }
+    }
+}
+
 impl Hints {
     /// Whether nothing was rung.
     #[must_use]
@@ -81,9 +92,7 @@ impl Wakeup {
     pub fn ring_sweep(&self, cause: SweepCause) {
         {
             let mut pending = self.lock();
-            if pending.sweep.is_none() || cause == SweepCause::Gap {
-                pending.sweep = Some(cause);
-            }
+            pending.sweep = SweepCause::graver(pending.sweep, Some(cause));
         }
         self.rung.notify_one();
     }

@@ -32,6 +32,12 @@ pub struct Options {
     /// More lines for the settings, separated by `;`, such as `[dispatch];max_in_flight: 64`
     #[arg(long, default_value = "")]
     pub settings: String,
+    /// Show where service and database spent their time (the backlog scenario)
+    #[arg(long)]
+    pub inside: bool,
+    /// More options for the server, such as `--performance-schema=1`; may be repeated
+    #[arg(long, allow_hyphen_values = true)]
+    server_option: Vec<String>,
     /// Write all figures to this file
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -64,6 +70,7 @@ impl Bench {
         std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         server.program.clone_from(&options.server_program);
         server.open_root = true;
+        server.arguments.clone_from(&options.server_option);
         let server = PrivateServer::start(&server).await.unwrap();
         let settings = options.settings.replace(';', "\n");
         let bench = Bench { server, handler: Handler::start().await, folder, settings };

@@ -11,6 +11,7 @@
 
 mod bench;
 mod handler;
+mod inside;
 mod process;
 mod report;
 mod scenarios;

@@ -2,6 +2,7 @@
 #![allow(clippy::cast_precision_loss, reason = "counts of jobs are far below 2^52")]
 
 use super::bench::{Bench, Options};
+use super::inside::{ByThread, by_thread, forget_statements, statement_table, thread_table};
 use super::process::Process;
 use super::report::{Figures, quantile};
 use clap::ValueEnum;
@@ -45,7 +46,7 @@ impl Scenario {
     pub async fn run(self, bench: &Bench, options: &Options) -> Figures {
         bench.empty().await;
         match self {
-            Scenario::Backlog => backlog(bench, options.jobs).await,
+            Scenario::Backlog => backlog(bench, options).await,
             Scenario::Latency => arrivals(bench, (1, 20), options.seconds).await,
             Scenario::Thousand => arrivals(bench, (1, 1_000), options.seconds).await,
             Scenario::Steady => arrivals(bench, (8, 5_000), options.seconds).await,
@@ -63,6 +64,7 @@ fn body() -> String {
 struct Meter {
     service: (Process, Duration),
     database: (Process, Duration),
+    threads: [ByThread; 2],
     begun: Instant,
 }
 
@@ -70,7 +72,19 @@ impl Meter {
     fn begin(service: Process, bench: &Bench) -> Meter {
         let database = bench.database();
         let (service_cpu, database_cpu) = (service.cpu(), database.cpu());
-        Meter { service: (service, service_cpu), database: (database, database_cpu), begun: Instant::now() }
+        let threads = [by_thread(service.pid()), by_thread(database.pid())];
+        Meter { service: (service, service_cpu), database: (database, database_cpu), threads, begun: Instant::now() }
+    }
+
+    /// Shows where service and database spent their time.
+    async fn show_inside(&self, conn: &mut Conn, jobs: f64) {
+        let [service, database] = &self.threads;
+        eprintln!("  service, by thread, for each job");
+        eprint!("{}", thread_table(service, &by_thread(self.service.0.pid()), jobs));
+        eprintln!("  database, by thread, for each job");
+        eprint!("{}", thread_table(database, &by_thread(self.database.0.pid()), jobs));
+        eprintln!("  database, by statement, for each job");
+        eprint!("{}", statement_table(conn, jobs).await);
     }
 
     fn seconds(&self) -> f64 {
@@ -89,14 +103,21 @@ impl Meter {
     }
 }
 
-async fn backlog(bench: &Bench, jobs: u32) -> Figures {
+async fn backlog(bench: &Bench, options: &Options) -> Figures {
+    let jobs = options.jobs;
     let mut conn = bench.conn().await;
     insert_many(&mut conn, bench, jobs).await;
+    if options.inside {
+        forget_statements(&mut conn).await;
+    }
     let meter = Meter::begin(bench.start_service(), bench);
     bench.handler.wait_for(1).await;
     let first_call = meter.seconds();
-    wait_until_done(&mut conn, jobs).await;
+    wait_until_done(bench, &mut conn, jobs).await;
     let seconds = meter.seconds() - first_call;
+    if options.inside {
+        meter.show_inside(&mut conn, f64::from(jobs)).await;
+    }
     let mut figures = vec![("jobs_per_s", f64::from(jobs) / seconds), ("first_call_ms", first_call * 1e3)];
     figures.push(("calls_per_job", bench.handler.calls() as f64 / f64::from(jobs)));
     figures.extend(meter.figures(f64::from(jobs)));
@@ -114,20 +135,18 @@ async fn insert_many(conn: &mut Conn, bench: &Bench, jobs: u32) {
     }
 }
 
-/// Asks rarely, of the index: the question must not weigh on what is measured.
-async fn wait_until_done(conn: &mut Conn, jobs: u32) {
+/// Asks only once all calls have come, so that the question does not weigh on what is measured.
+async fn wait_until_done(bench: &Bench, conn: &mut Conn, jobs: u32) {
+    bench.handler.wait_for(u64::from(jobs)).await;
     loop {
         let left: Option<u64> = conn
-            .query_first(
-                "SELECT id FROM queued_job WHERE state IN ('available', 'executing', 'retryable') ORDER BY state DESC LIMIT 1",
-            )
+            .query_first("SELECT id FROM queued_job WHERE state IN ('executing', 'retryable') LIMIT 1")
             .await
             .unwrap();
         if left.is_none() {
             return;
         }
-        let _ = jobs;
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -23,9 +23,10 @@ pub(super) fn inflate(compressed: &[u8]) -> Option<Vec<u8>> {
     if length > LONGEST {
         return None;
     }
-    // The length is the sender's word: what is kept grows with what really comes.
+    // The length is the sender's word: what is kept grows with what really comes. One byte more is asked for, so that
+    // a text that goes on is noticed, and one that ends is held to its checksum.
     let mut text = Vec::new();
-    ZlibDecoder::new(bytes.rest()).take(length as u64).read_to_end(&mut text).ok()?;
+    ZlibDecoder::new(bytes.rest()).take(length as u64 + 1).read_to_end(&mut text).ok()?;
     (text.len() == length).then_some(text)
 }
 
@@ -46,6 +47,11 @@ mod tests {
         let mut lie = deflate(b"abc");
         lie[4] = 200;
         assert_eq!(inflate(&lie), None, "shorter than it says");
+        lie[4] = 2;
+        assert_eq!(inflate(&lie), None, "longer than it says");
+        lie[4] = 3;
+        *lie.last_mut().unwrap() ^= 1;
+        assert_eq!(inflate(&lie), None, "not what its checksum says");
         assert_eq!(inflate(&[0x84, 0xff, 0xff, 0xff, 0xff]), None, "too long");
         assert_eq!(inflate(&[0x94, 0, 0, 0, 1, 1]), None, "another algorithm");
         assert_eq!(inflate(&[0x81]), None);

@@ -48,6 +48,9 @@ pub enum StreamError {
     /// SQL that the follower needs failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The service works on another server now, and the log is to be read there.
+    #[error("the service works on another server now")]
+    Moved,
     /// We were told to stop.
     #[error("stopped")]
     Stopped,

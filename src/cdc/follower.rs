@@ -66,6 +66,10 @@ impl Follower {
     pub(super) fn wire_event(&mut self, event: &[u8]) -> Result<(), StreamError> {
         let header = EventHeader::parse(event).ok_or(StreamError::Malformed)?;
         let body = self.decoder.body(header, event).ok_or(StreamError::Malformed)?;
+        if usize::try_from(header.size) != Ok(event.len()) {
+            // It may have had more rows.
+            self.transactions.work.sweep(SweepCause::Unreadable);
+        }
         self.event(header, body);
         Ok(())
     }

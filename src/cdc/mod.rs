@@ -3,7 +3,7 @@
 //! ```text
 //! watcher ── resume, server_id, source (SQL), status
 //!    │
-//! stream ─┬─ plain  (thread, mysql_cdc) ── packets, panics
+//! stream ─┬─ plain  (thread, mysql_cdc) ── packets
 //!         └─ secure (task, mysql_async)
 //!                │ events
 //!            follower ── position ── transaction ── work ──▶ wakeup
@@ -31,7 +31,6 @@ mod follower_tests;
 mod fuzz;
 mod layout;
 mod packets;
-mod panics;
 mod payload;
 mod plain;
 mod position;

@@ -6,9 +6,10 @@
 use super::error::StreamError;
 use super::follower::Follower;
 use super::packets;
-use super::panics;
 use super::stream::{SILENCE_BEYOND_HEARTBEAT, StreamRequest};
 use crate::config::Secret;
+use crate::failpoints::failpoint;
+use crate::panics;
 use mysql_cdc::binlog_client::BinlogClient;
 use mysql_cdc::binlog_events::BinlogEvents;
 use mysql_cdc::binlog_options::BinlogOptions;
@@ -86,6 +87,7 @@ fn pump(
     stop: &AtomicBool,
 ) -> Result<(), StreamError> {
     while !stop.load(Ordering::Relaxed) {
+        failpoint!(blocking "log-read", StreamError::Closed("a failpoint".to_owned()));
         packets::take_event(follower, || match events.channel.read_packet() {
             Ok((packet, _sequence)) => Ok(packet),
             Err(error) => Err(read_error(&error, heartbeat)),

@@ -6,8 +6,9 @@
 use super::error::StreamError;
 use super::event::EventHeader;
 use super::follower::Follower;
-use super::panics;
 use super::stream::{SILENCE_BEYOND_HEARTBEAT, StreamRequest};
+use crate::failpoints::failpoint;
+use crate::panics;
 use crate::store::connect_options;
 use futures_core::Stream;
 use mysql_async::binlog::events::Event;
@@ -73,6 +74,7 @@ async fn pump(stream: &mut BinlogStream, follower: &mut Follower, patience: Dura
 }
 
 async fn next(stream: &mut BinlogStream) -> Result<Event, StreamError> {
+    failpoint!("log-read", StreamError::Closed("a failpoint".to_owned()));
     match poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await {
         Some(Ok(event)) => Ok(event),
         Some(Err(error)) => Err(stream_error(error)),

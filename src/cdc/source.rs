@@ -20,6 +20,8 @@ pub(super) struct LogServer {
     pub(super) identity: ServerIdentity,
     /// Where SQL was asked, so that the log is read there too.
     pub(super) host: HostPort,
+    /// How often the service had moved to another server until then.
+    pub(super) moves: u64,
     /// Whether to encrypt the connection.
     pub(super) encrypted: bool,
     /// It compares names of tables without regard to case.
@@ -41,14 +43,29 @@ impl LogSource {
     pub(super) async fn server(&self) -> Result<LogServer, StreamError> {
         let mut session = self.session.lock().await;
         let facts = ServerFacts::read(&mut session).await?;
+        let (host, moves) = session.place().ok_or(StreamError::Moved)?;
         let head = read_log_head(&mut session, facts.flavour).await?.ok_or(StreamError::NoLog)?;
+        if session.place().is_none_or(|(_, now)| now != moves) {
+            return Err(StreamError::Moved);
+        }
         Ok(LogServer {
             identity: facts.identity(),
-            host: self.store.servers().current_host(),
+            host,
+            moves,
             encrypted: self.store.servers().encrypts(),
             ignores_case: facts.variable("lower_case_table_names") != "0",
             head: BinlogPosition { file: head.file, offset: head.offset },
         })
+    }
+
+    /// Returns when the service works on another server than it did after so many moves.
+    pub(super) async fn moved_since(&self, moves: u64) {
+        self.store.servers().moved_since(moves).await;
+    }
+
+    /// Has the next question asked on a new connection: the server has fallen silent.
+    pub(super) async fn reconnect(&self) {
+        self.session.lock().await.disconnect();
     }
 
     /// Where our columns are. `None`: there is no such table.

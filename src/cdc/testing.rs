@@ -120,7 +120,7 @@ pub(super) fn rows_body(event_kind: u8, rows: &[Row]) -> Vec<u8> {
 }
 
 /// A text of 200 bytes, the id, the state, and NULL.
-fn image(row: Row) -> Vec<u8> {
+pub(super) fn image(row: Row) -> Vec<u8> {
     let mut image = vec![if row.state.is_some() { 0b1000 } else { 0b0100 }];
     image.extend([200, 0]);
     image.extend([b'x'; 200]);

@@ -53,6 +53,8 @@ pub struct Watcher {
 
 /// A stream to open.
 struct Plan {
+    /// How often the service had moved when the server was asked.
+    moves: u64,
     start: Start,
     client: BinlogStream,
     request: StreamRequest,
@@ -153,7 +155,7 @@ impl Watcher {
             server_id: self.server_id.number(),
             heartbeat: self.heartbeat,
         };
-        Ok(Plan { start, client, request, follower })
+        Ok(Plan { moves: server.moves, start, client, request, follower })
     }
 
     fn table_name(&self, server: &LogServer) -> TableName {
@@ -170,7 +172,7 @@ impl Watcher {
 
     /// Follows one stream to its end.
     async fn follow(&mut self, plan: Plan) -> Ended {
-        let Plan { start, client, request, follower } = plan;
+        let Plan { moves, start, client, request, follower } = plan;
         let opened = OnceLock::new();
         let (follower, error) = {
             let notice = Notice {
@@ -183,8 +185,12 @@ impl Watcher {
             tokio::select! {
                 ended = client.read(request, follower) => ended,
                 error = self.tend(notice) => (None, error),
+                () = self.source.moved_since(moves) => (None, StreamError::Moved),
             }
         };
+        if matches!(error, StreamError::Silent(_)) {
+            self.source.reconnect().await;
+        }
         let lived = opened.get().map(Instant::elapsed);
         let transactions_read = follower.as_ref().map_or(0, Follower::transactions_read);
         let bookmark = follower.as_ref().map_or(&start.position, Follower::bookmark);

@@ -5,7 +5,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const ABOUT: &str = "Makes the HTTP calls that applications INSERT into the table queued_job of MySQL or MariaDB";
 const AFTER_HELP: &str = "\
@@ -13,7 +13,8 @@ const AFTER_HELP: &str = "\
 
 Exit codes: 0 clean, 1 failed, 2 wrong usage or settings.
 
-Environment: RUST_LOG says what is logged (`strings_queue=debug,warn`) and wins over -v and -q;
+Environment: RUST_LOG says what is logged (`strings_queue=debug,warn`) and wins over -v and -q, but
+brings no other crate's details, which may hold secrets, below info;
 STRINGS_QUEUE_DB_PASSWD and STRINGS_QUEUE_API_PASSWD win over the passwords of the settings.";
 
 /// A checked command line.
@@ -152,6 +153,9 @@ impl Arguments {
         let line = CommandLine::try_parse_from(arguments)?;
         let command = match (line.command, line.ini) {
             (Some(command), None) => command,
+            (None, Some(ini)) if is_misspelt_command(&ini) => {
+                return Err(usage(&format!("`{}` is no command, and no file of settings either", ini.display())));
+            }
             (None, Some(ini)) => Command::Run(RunArguments { ini }),
             (Some(_), Some(_)) => return Err(usage("the settings stand after the command: `run db.ini`")),
             (None, None) => return Err(usage("a command is missing, such as `run db.ini`")),
@@ -165,6 +169,13 @@ impl Arguments {
 /// The command line as clap knows it, for what is made from it.
 pub(super) fn command_line() -> clap::Command {
     CommandLine::command()
+}
+
+/// A single word of letters that names no file: whoever means a file of settings writes a name with a dot or a slash.
+fn is_misspelt_command(ini: &Path) -> bool {
+    let word =
+        ini.to_str().is_some_and(|name| name.chars().all(|letter| letter.is_ascii_alphabetic() || letter == '-'));
+    word && !ini.exists()
 }
 
 fn usage(message: &str) -> clap::Error {
@@ -222,6 +233,7 @@ mod tests {
             "q a.ini b.ini",
             "q run --loud",
             "q man x y",
+            "q chek",
         ];
         for line in wrong {
             assert_eq!(read(line).unwrap_err().exit_code(), 2, "{line}");

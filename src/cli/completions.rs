@@ -12,8 +12,11 @@ fn script(shell: clap_complete::Shell) -> Vec<u8> {
     let mut command = command_line();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
-    generate(shell, &mut command, name, &mut script);
-    script
+    generate(shell, &mut command, name.clone(), &mut script);
+    // clap_complete writes a hyphen in a program's name as `__` where it sets the command that it is in, and as
+    // `__subcmd__` where it looks at it, so that bash found no options of commands.
+    let text = String::from_utf8_lossy(&script);
+    text.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__")).into_bytes()
 }
 
 #[cfg(test)]

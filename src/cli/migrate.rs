@@ -5,21 +5,28 @@ use super::runtime::run_until_signal;
 use crate::config::Config;
 use crate::store::migrate::{MIGRATIONS, SCHEMA, migrate};
 use crate::store::{CURRENT_VERSION, SchemaState, Session, Store, read_schema_state};
+use anyhow::bail;
 
 pub(super) fn execute(arguments: &MigrateArguments) -> anyhow::Result<()> {
     let Some(ini) = &arguments.ini else {
         return Ok(super::print(SCHEMA.as_bytes())?);
     };
     let config = super::load_settings(ini)?;
-    run_until_signal(async |_| {
-        let mut session = Store::new(&config.database).session();
-        if arguments.print {
-            print_sql(&mut session).await
-        } else {
-            let before = migrate(&mut session).await?;
-            Ok(super::print(told(before, &config).as_bytes())?)
+    run_until_signal(async |stop| {
+        tokio::select! {
+            done = print_or_migrate(&config, arguments.print) => done,
+            () = stop.cancelled() => bail!("stopped before the end; what is missing is done by running it again"),
         }
     })
+}
+
+async fn print_or_migrate(config: &Config, print: bool) -> anyhow::Result<()> {
+    let mut session = Store::new(&config.database).session();
+    if print {
+        return print_sql(&mut session).await;
+    }
+    let before = migrate(&mut session).await?;
+    Ok(super::print(told(before, config).as_bytes())?)
 }
 
 /// The SQL that would be run now.

@@ -17,14 +17,28 @@ pub use report::report;
 
 use crate::config::Config;
 use crate::logging;
+use anyhow::bail;
 use arguments::Command;
 use std::io::{self, ErrorKind, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
 /// Does what the command line says.
 pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
     logging::init(arguments.log_format, arguments.verbosity)?;
-    match &arguments.command {
+    failing_when_it_panics(|| perform(&arguments.command))
+}
+
+/// A panic has said where it was by then; all that is left of it is an exit code like that of any failure.
+fn failing_when_it_panics(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    match panic::catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result,
+        Err(_) => bail!("ended by a fault of this program, which the line before tells"),
+    }
+}
+
+fn perform(command: &Command) -> anyhow::Result<()> {
+    match command {
         Command::Run(arguments) => run::execute(arguments),
         Command::Once(arguments) => once::execute(arguments),
         Command::Check(arguments) => check::execute(arguments),
@@ -50,5 +64,16 @@ fn print(text: &[u8]) -> io::Result<()> {
     match io::stdout().write_all(text) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure() {
+        assert!(failing_when_it_panics(|| Ok(())).is_ok());
+        assert!(failing_when_it_panics(|| panic!("broken")).is_err());
     }
 }

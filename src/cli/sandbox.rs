@@ -20,7 +20,11 @@ const DEMO_LOOK: Duration = Duration::from_millis(20);
 
 pub(super) fn execute(arguments: &SandboxArguments) -> anyhow::Result<()> {
     run_until_signal(async |stop| {
-        let server = start_server(arguments).await?;
+        let server = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            server = start_server(arguments) => server?,
+        };
         let result = run_beside(&server, arguments, &stop).await;
         server.stop().await;
         result

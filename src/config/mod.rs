@@ -2,6 +2,8 @@
 
 mod error;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod host;
 mod ini;
 mod load;

@@ -48,8 +48,15 @@ pub(super) fn denied(reader: &mut Reader<'_>) -> NetworkSet {
     NetworkSet(networks)
 }
 
-fn parse(text: &str) -> Option<IpNet> {
+/// A network or a single address.
+pub(super) fn parse(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// A set for tests.
+#[cfg(test)]
+pub(super) fn of(networks: Vec<IpNet>) -> NetworkSet {
+    NetworkSet(networks)
 }
 
 #[cfg(test)]

@@ -43,7 +43,8 @@ fn report(reader: &mut Reader<'_>, setting: &Setting, item: &str) {
     );
 }
 
-fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
+/// A status or a range of them.
+pub(super) fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (parse_code(first)?, parse_code(last)?);
     (first <= last).then_some(first..=last)

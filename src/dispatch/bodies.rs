@@ -2,7 +2,7 @@
 
 use super::slots::HostKey;
 use crate::reconnect::ReconnectPauses;
-use crate::store::{Body, ClaimedJob, Session, StoreError, load_body};
+use crate::store::{ClaimedJob, Session, StoreError, load_body};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
@@ -40,22 +40,12 @@ impl Bodies {
         Bodies { session: Mutex::new(session), budget: Budget::default() }
     }
 
-    /// The job's body, none for a job without one, and its part of the budget: to be held for as long as the call may
-    /// need the bytes. Waits for that part, and for the database, as long as it takes.
-    pub async fn load(
-        &self,
-        job: &mut ClaimedJob,
-        host: &HostKey,
-    ) -> Result<(Option<Vec<u8>>, Option<Part>), BodyError> {
-        match std::mem::replace(&mut job.body, Body::Absent) {
-            Body::Absent => Ok((None, None)),
-            Body::Here(bytes) => Ok((Some(bytes), None)),
-            Body::InTable(length) => {
-                let part = self.budget.take(host, u32::try_from(length / 1024).unwrap_or(u32::MAX)).await;
-                let bytes = self.load_large(job).await?.ok_or(BodyError::NotOurs)?;
-                Ok((Some(bytes), Some(part)))
-            }
-        }
+    /// The job's body of so many bytes, and its part of the budget: to be held for as long as the call may need the
+    /// bytes. Waits for that part, and for the database, as long as it takes.
+    pub async fn load(&self, job: &ClaimedJob, length: u64, host: &HostKey) -> Result<(Vec<u8>, Part), BodyError> {
+        let part = self.budget.take(host, u32::try_from(length / 1024).unwrap_or(u32::MAX)).await;
+        let bytes = self.load_large(job).await?.ok_or(BodyError::NotOurs)?;
+        Ok((bytes, part))
     }
 
     async fn load_large(&self, job: &ClaimedJob) -> Result<Option<Vec<u8>>, StoreError> {

@@ -9,11 +9,16 @@ use crate::store::{ClaimToken, Finished, HistoryLine, Session, StoreError, finis
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// A batch is closed when its texts reach this size, so that its statement stays well below the servers'
 /// `max_allowed_packet` (16 MiB by default on MariaDB), escaped or not.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// So many results at once are load; then a batch gathers for a little, so that it is worth its transaction.
+const MANY: usize = 32;
+const GATHER_FOR: Duration = Duration::from_millis(5);
 
 /// A job whose result has been written.
 #[derive(Debug)]
@@ -62,6 +67,7 @@ impl Completer {
     pub async fn run(mut self) -> bool {
         let mut gathered = Vec::with_capacity(self.batch_size);
         while self.records.recv_many(&mut gathered, self.batch_size).await > 0 {
+            self.gather_more(&mut gathered).await;
             let mut batch = Batch::default();
             for record in gathered.drain(..) {
                 self.gather(&mut batch, record);
@@ -72,6 +78,18 @@ impl Completer {
             self.write(batch).await;
         }
         !self.abandoned
+    }
+
+    /// Under load, results come faster than one transaction for a few of them is worth: more of them share it.
+    async fn gather_more(&mut self, gathered: &mut Vec<Record>) {
+        let until = Instant::now() + GATHER_FOR;
+        while (MANY..self.batch_size).contains(&gathered.len()) {
+            let room = self.batch_size - gathered.len();
+            match timeout_at(until, self.records.recv_many(gathered, room)).await {
+                Ok(count) if count > 0 => {}
+                _ => return,
+            }
+        }
     }
 
     fn gather(&self, batch: &mut Batch, record: Record) {

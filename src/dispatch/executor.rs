@@ -7,8 +7,10 @@ use super::request::check_row;
 use super::response::{Answer, judge};
 use super::slots::HostKey;
 use crate::config::HttpConfig;
+use crate::failpoints::failpoint;
 use crate::job::{Attempt, JobId, Outcome, RetryBudget, Retryable, messages};
-use crate::store::{ClaimToken, ClaimedJob, HistoryLine};
+use crate::panics;
+use crate::store::{Body, ClaimToken, ClaimedJob, HistoryLine};
 use reqwest::{Request, Response};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
@@ -61,8 +63,6 @@ pub struct Executor {
     pub bodies: Bodies,
     /// How answers are read and judged.
     pub http: HttpConfig,
-    /// How much longer than its timeout a job stays ours.
-    pub claim_grace: Duration,
     /// Where results go.
     pub records: mpsc::Sender<Record>,
     /// Ends all calls in flight, when a stop has waited long enough.
@@ -75,7 +75,9 @@ impl Executor {
         let begun = Instant::now();
         let mut ended = ended_of(&job);
         let attempt = job.attempt;
-        let (outcome, status) = self.call_until_interrupted(job, host, &mut ended.lines).await;
+        let calling = self.call_until_interrupted(job, host, &mut ended.lines);
+        let (outcome, status) = panics::quietly_await(calling).await.unwrap_or_else(|panic| broken(&panic));
+        failpoint!("after-call");
         log_outcome((ended.id, attempt), host, status, (begun.elapsed(), &outcome));
         if !matches!(outcome, Outcome::Interrupted) {
             ended.lines.push(line(ended.id, messages::finished(ended.id, &outcome)));
@@ -96,7 +98,11 @@ impl Executor {
         host: &HostKey,
         lines: &mut Vec<HistoryLine>,
     ) -> (Outcome, Option<u16>) {
+        if Instant::now() > job.begin_by.into() {
+            return (Outcome::Interrupted, None);
+        }
         let (calling, clock_micros) = (calling_line(&job), job.claimed_at_micros);
+        failpoint!("before-call");
         let Prepared { request, timeout, part: _part } = match self.prepare(job, host).await {
             Ok(prepared) => prepared,
             Err(outcome) => return (outcome, None),
@@ -132,17 +138,21 @@ impl Executor {
         Ok(Prepared { request, timeout: spec.timeout, part })
     }
 
-    /// The claim lasts for the job's timeout and its grace. A body that is not there after half of that grace
-    /// gives the job back, so that its call never outlives the claim.
+    /// A body that is not there in time gives the job back, so that its call never outlives the claim.
     async fn load_body(
         &self,
         job: &mut ClaimedJob,
         host: &HostKey,
     ) -> Result<(Option<Vec<u8>>, Option<Part>), Outcome> {
-        let loading = tokio::time::timeout(self.claim_grace / 2, self.bodies.load(job, host));
+        let length = match std::mem::replace(&mut job.body, Body::Absent) {
+            Body::Absent => return Ok((None, None)),
+            Body::Here(bytes) => return Ok((Some(bytes), None)),
+            Body::InTable(length) => length,
+        };
+        let loading = tokio::time::timeout_at(job.begin_by.into(), self.bodies.load(job, length, host));
         tokio::select! {
             loaded = loading => match loaded {
-                Ok(Ok(body)) => Ok(body),
+                Ok(Ok((bytes, part))) => Ok((Some(bytes), Some(part))),
                 Ok(Err(error)) => Err(temporary(format!("the body could not be loaded: {error}"))),
                 Err(_) => Err(Outcome::Interrupted),
             },
@@ -229,6 +239,13 @@ fn cause(error: reqwest::Error) -> String {
         innermost = source;
     }
     if std::ptr::addr_eq(innermost, &raw const error) { error.to_string() } else { innermost.to_string() }
+}
+
+/// A panic breaks the call that it happens in and no other. The call may have been made, so it is tried again, and
+/// a job that breaks each of its calls comes to an end.
+fn broken(panic: &str) -> (Outcome, Option<u16>) {
+    tracing::error!(panic, "a call broke off inside strings-queue; please report it");
+    (temporary("(the call broke off by a fault of strings-queue itself)".to_owned()), None)
 }
 
 fn timeout(after: Duration) -> Outcome {

@@ -6,7 +6,10 @@ use super::slots::HostKey;
 use super::sweeper::SweepReport;
 use crate::job::JobId;
 use crate::reconnect::ReconnectPauses;
-use crate::store::{Claim, ClaimTerms, ClaimToken, Session, StoreError, await_owner_end, claim, read_urls};
+use crate::store::{
+    Claim, ClaimTerms, ClaimToken, Session, StoreError, await_owner_end, claim, confirm_owner_end, read_urls,
+};
+use std::future::Future;
 use tokio_util::sync::CancellationToken;
 
 /// What came back.
@@ -91,16 +94,37 @@ pub async fn hosts_lane(mut lane: Session, jobs: Vec<JobId>, stop: CancellationT
     Report::Hosts { lane, hosts }
 }
 
-/// Watches another dispatcher until it ends.
+/// Watches another dispatcher until it ends. One whose connections were only cut has its lock again within a second,
+/// and is watched on.
 pub async fn peer_lane(mut lane: Session, name: String, stop: CancellationToken) -> Report {
+    let watching = async {
+        loop {
+            if await_owner_end(&mut lane, &name).await? && confirm_owner_end(&mut lane, &name).await? {
+                return Ok(true);
+            }
+        }
+    };
+    report_peer(watching, &name, &stop).await
+}
+
+/// Finds out whether another dispatcher, whose lock was free, has ended.
+pub async fn suspect_lane(mut lane: Session, name: String, stop: CancellationToken) -> Report {
+    report_peer(confirm_owner_end(&mut lane, &name), &name, &stop).await
+}
+
+async fn report_peer(
+    watching: impl Future<Output = Result<bool, StoreError>>,
+    name: &str,
+    stop: &CancellationToken,
+) -> Report {
     let gone = tokio::select! {
         () = stop.cancelled() => false,
-        ended = await_owner_end(&mut lane, &name) => ended.unwrap_or_else(|error| {
+        ended = watching => ended.unwrap_or_else(|error| {
             tracing::debug!(%error, peer = name, "another dispatcher cannot be watched now");
             false
         }),
     };
-    Report::Peer { name, gone }
+    Report::Peer { name: name.to_owned(), gone }
 }
 
 fn report_failure(error: &StoreError, jobs: usize) {

@@ -13,6 +13,7 @@ mod executor;
 mod lanes;
 mod names;
 mod network;
+mod ready;
 mod request;
 mod response;
 mod slots;
@@ -35,8 +36,9 @@ use executor::Executor;
 use slots::Slots;
 use std::sync::Arc;
 use std::time::Duration;
-use sweeper::Sweeper;
+use sweeper::{OwnLock, Sweeper};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// How many claims run at once. While they commit, the next one gathers.
@@ -70,8 +72,8 @@ pub struct Surroundings {
 
 /// Dispatches until a stop has drained; or, in [`Mode::Once`], until nothing is workable.
 pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<(), RunError> {
-    let (records, records_in) = mpsc::channel(config.dispatch.max_in_flight.max(1));
-    let (done, done_in) = mpsc::channel(config.dispatch.max_in_flight.max(1));
+    let (records, records_in) = mpsc::channel(config.dispatch.batch_size * 2);
+    let (done, done_in) = mpsc::channel(config.dispatch.batch_size * 2);
     let give_up = CancellationToken::new();
     let completer = Completer {
         session: around.store.session(),
@@ -87,12 +89,17 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
         client: CallClient::new(config)?,
         bodies: Bodies::new(around.store.session()),
         http: config.http.clone(),
-        claim_grace: config.dispatch.claim_grace,
         records,
         interrupt: CancellationToken::new(),
     };
     let completing = tokio::spawn(completer.run());
-    let dispatcher = dispatcher(config, mode, around, (executor, done_in, give_up));
+    let owner = Owner::new(Owner::new_name(), around.store.session());
+    let (held, is_held) = watch::channel(false);
+    let own_lock = OwnLock { dispatcher: owner.name().to_owned(), held: is_held };
+    // Held until the last result is written. It goes with its task, which ends with this set.
+    let mut keeping = JoinSet::new();
+    keeping.spawn(owner.keep(held));
+    let dispatcher = dispatcher(config, mode, around, (executor, done_in, give_up), own_lock);
     dispatcher.run().await?;
     // The dispatcher is gone, and with it the last sender of records.
     if completing.await.map_err(DispatchError::Task)? { Ok(()) } else { Err(RunError::Unwritten) }
@@ -103,16 +110,16 @@ fn dispatcher(
     mode: Mode,
     around: Surroundings,
     (executor, done, give_up): (Executor, mpsc::Receiver<completer::Done>, CancellationToken),
+    own_lock: OwnLock,
 ) -> Dispatcher {
     let store = around.store;
-    let owner = Owner::new(Owner::new_name(), store.session());
     let terms = ClaimTerms {
-        dispatcher: owner.name().to_owned(),
+        dispatcher: own_lock.dispatcher.clone(),
         grace: config.dispatch.claim_grace,
         max_timeout_secs: config.http.max_timeout_secs,
     };
     let horizon = config.sweep.interval + HORIZON_MARGIN;
-    let sweeper = Sweeper::new(store.session(), owner, Arc::clone(&around.metrics), horizon);
+    let sweeper = Sweeper::new(store.session(), own_lock, Arc::clone(&around.metrics), horizon);
     let parts = Parts {
         mode,
         wakeup: around.wakeup,

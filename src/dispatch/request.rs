@@ -1,14 +1,16 @@
 //! Request: from a row to the call it asks for, or to what is wrong with it (pure).
 
 use super::slots::HostKey;
+use crate::job::url_text::display_url;
 use reqwest::{Method, Url};
+use std::fmt;
 use std::time::Duration;
 
 /// The longest URL that an HTTP client sends (`http::Uri` keeps its length in 16 bits).
 const MAX_URL_BYTES: usize = 65_534;
 
 /// What a row asks for, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CallSpec {
     /// The method, upper case where it is one of the standard ones.
     pub method: Method,
@@ -16,6 +18,14 @@ pub struct CallSpec {
     pub url: Url,
     /// How long the whole call may take, body included.
     pub timeout: Duration,
+}
+
+impl fmt::Debug for CallSpec {
+    /// Without the secrets of the URL.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CallSpec { method, url, timeout } = self;
+        write!(formatter, "{method} {} within {timeout:?}", display_url(url.as_str()))
+    }
 }
 
 /// What makes a row unusable. The text is the job's one message: it names the column and what mends it, and
@@ -113,6 +123,8 @@ pub fn host_key(url: &str) -> HostKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::printable::is_unprintable;
+    use proptest::prelude::*;
 
     fn fault(method: &str, url: &str, timeout_secs: i32) -> String {
         check_row(method, url, timeout_secs, 86_400).unwrap_err().to_string()
@@ -157,5 +169,47 @@ mod tests {
         assert_ne!(host_key("http://web/"), host_key("https://web/"));
         assert_eq!(host_key("http://[::1]:80/").to_string(), "[::1]:80");
         assert_eq!(host_key("nonsense"), host_key("ftp://web/"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_passes_can_be_called_and_whatever_does_not_is_told_in_one_line(
+            method in "[A-Za-z]{3,6}|\\PC{0,8}|(?s).{0,4}",
+            url in "https?://[a-z0-9.:@\\[\\]%-]{0,20}[/?#a-z%\u{e9} ]{0,10}|(?s).{0,40}|[a-z]{2,6}:[/a-z@]{0,12}",
+            timeout_secs in any::<i32>(),
+            most in 1_u32..100_000,
+        ) {
+            match check_row(&method, &url, timeout_secs, most) {
+                Ok(spec) => {
+                    prop_assert!(matches!(spec.url.scheme(), "http" | "https") && spec.url.has_host());
+                    prop_assert_eq!(spec.timeout.as_secs(), u64::try_from(timeout_secs).unwrap());
+                    prop_assert!((1..=u64::from(most)).contains(&spec.timeout.as_secs()));
+                    let built = reqwest::Client::new().request(spec.method, spec.url).build();
+                    prop_assert!(built.is_ok(), "{url:?}: {built:?}");
+                }
+                Err(unusable) => {
+                    let text = unusable.to_string();
+                    prop_assert!(!text.chars().any(is_unprintable), "{text:?}");
+                    prop_assert!(text.starts_with("unusable "), "{text}");
+                }
+            }
+        }
+
+        #[test]
+        fn no_secret_of_an_unusable_url_is_told(
+            beginning in "[a-z]{0,5}:?[/\\\\]{0,3}", secret in "[A-Z]{12}", tail in "[ -~\n\0]{0,6}",
+        ) {
+            for url in [format!("{beginning}{secret}:{secret}@{tail}"), format!("{beginning}web{tail}?{secret}")] {
+                match check_row("post", &url, 60, 60) {
+                    Ok(spec) => prop_assert!(!format!("{spec:?}").contains(&secret), "{spec:?}"),
+                    Err(unusable) => {
+                        let text = unusable.to_string();
+                        prop_assert!(!text.to_lowercase().contains(&secret.to_lowercase()), "{url:?}: {text}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -84,8 +84,10 @@ fn header<'headers>(headers: &'headers HeaderMap, name: &str) -> Option<&'header
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::check_row;
     use super::*;
     use crate::config::{NetworkSet, StatusSet};
+    use proptest::prelude::*;
     use reqwest::header::{HeaderName, HeaderValue};
 
     fn http() -> HttpConfig {
@@ -153,5 +155,47 @@ mod tests {
     fn an_answer_is_kept_as_text() {
         assert_eq!(judged(200, &[], b"a\xffb\0").response(), "a\u{fffd}b\u{fffd}");
         assert_eq!(judged(204, &[], b"").response(), "(status 204, no body)");
+    }
+
+    /// Header values as they may come: what is meant to be there, and bytes of all kinds.
+    fn value() -> impl Strategy<Value = HeaderValue> {
+        let text = "[0-9]{1,24}|-?\\+?[0-9]{1,4}|https?://[a-z@:?#]{0,9}|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} \
+                    [0-9]{2}:[0-9]{2}:[0-9]{2} GMT";
+        // No control characters: a client takes no header with them.
+        let byte = any::<u8>().prop_map(|byte| if byte < b' ' || byte == 0x7f { b' ' } else { byte });
+        let bytes = proptest::collection::vec(byte, 0..40);
+        prop_oneof![text.prop_map(String::into_bytes), bytes].prop_map(|bytes| HeaderValue::from_bytes(&bytes).unwrap())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_a_handler_sends_only_a_temporary_failure_changes_the_row_and_never_to_what_cannot_be_used(
+            status in 100_u16..600,
+            (after, delay, url, sent) in (value(), value(), value(), value()),
+            body in proptest::collection::vec(any::<u8>(), 0..60),
+            now in any::<u32>(),
+        ) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("retry-after", after), (NEW_RETRY_DELAY, delay), (NEW_URL, url), ("date", sent)] {
+                headers.append(name.parse::<HeaderName>().unwrap(), value);
+            }
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.into());
+            let outcome = judge(&Answer { status, headers, body }, &http(), now);
+            prop_assert!(!outcome.response().contains('\0') && !outcome.response().is_empty());
+            prop_assert_eq!(http().success_statuses.contains(status), matches!(outcome, Outcome::Succeeded { .. }));
+            if let Outcome::FailedTemporarily(failure) = outcome {
+                prop_assert!(http().retry_statuses.contains(status));
+                prop_assert!(failure.new_url.is_none_or(|url| check_row("post", &url, 60, 60).is_ok()));
+                prop_assert!(failure.new_retry_delay_secs.is_none_or(|seconds| i32::try_from(seconds).is_ok()));
+            }
+        }
+
+        #[test]
+        fn seconds_to_wait_are_taken_at_their_word(seconds in any::<u64>()) {
+            let told = retryable(&[("retry-after", &seconds.to_string())]);
+            prop_assert_eq!(told.retry_after, Some(Duration::from_secs(seconds)));
+        }
     }
 }

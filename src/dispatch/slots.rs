@@ -1,7 +1,15 @@
-//! Slots: how many calls may be made at once, over all hosts and to each one (pure).
+//! Slots: how many calls may be made at once, over all hosts and to each one, and how many jobs may be claimed
+//! ahead of them (pure).
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The most jobs that are claimed ahead of their calls.
+const MOST_AHEAD: usize = 1_000;
+/// Jobs are claimed ahead for as long as this at most, going by the calls that ended in such a time.
+const AHEAD_FOR: Duration = Duration::from_millis(50);
 
 /// A host that is called: its name and port, as the URL has them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,7 +21,71 @@ impl std::fmt::Display for HostKey {
     }
 }
 
+/// How many calls ended lately.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    since: Instant,
+    ended: usize,
+    ended_before: usize,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Pace {
+        Pace { since: now, ended: 0, ended_before: 0 }
+    }
+
+    fn count(&mut self, now: Instant) {
+        let age = now.saturating_duration_since(self.since);
+        if age >= AHEAD_FOR {
+            let ended_before = if age < AHEAD_FOR * 2 { self.ended } else { 0 };
+            *self = Pace { since: now, ended: 0, ended_before };
+        }
+        self.ended += 1;
+    }
+
+    fn lately(&self, now: Instant) -> usize {
+        let age = now.saturating_duration_since(self.since);
+        if age < AHEAD_FOR {
+            self.ended.max(self.ended_before)
+        } else if age < AHEAD_FOR * 2 {
+            self.ended
+        } else {
+            0
+        }
+    }
+}
+
+/// What is claimed and called, over all hosts or for one.
+#[derive(Debug, Clone, Copy)]
+struct Use {
+    /// Claimed jobs: those in a call and those that wait for theirs.
+    held: usize,
+    calling: usize,
+    pace: Pace,
+}
+
+impl Use {
+    fn new(now: Instant) -> Use {
+        Use { held: 0, calling: 0, pace: Pace::new(now) }
+    }
+
+    /// How many more jobs may be claimed.
+    fn room(&self, limit: usize, now: Instant) -> usize {
+        (limit + self.pace.lately(now).min(MOST_AHEAD)).saturating_sub(self.held)
+    }
+
+    fn end_call(&mut self, now: Instant) {
+        self.calling = self.calling.saturating_sub(1);
+        self.held = self.held.saturating_sub(1);
+        self.pace.count(now);
+    }
+}
+
 /// The slots in use, and those promised to claims that are under way.
+///
+/// A job is claimed when there is a slot for its call, or, while calls end quickly, a little ahead: as many jobs as
+/// had calls end in the last moments. So a fast host never waits for the database, and a slow one has nothing
+/// claimed that it could not call.
 ///
 /// A job's host is known only when its row was read. So a claim of unread rows is promised no more slots than
 /// the busiest host has left: whatever the rows turn out to be, no host gets more than its limit.
@@ -21,36 +93,69 @@ impl std::fmt::Display for HostKey {
 pub struct Slots {
     limit: usize,
     limit_per_host: usize,
-    in_use: usize,
     promised_unknown: usize,
-    per_host: HashMap<HostKey, usize>,
+    all: Use,
+    per_host: HashMap<HostKey, Use>,
+    now: Instant,
 }
 
 impl Slots {
     /// All free.
     #[must_use]
     pub fn new(limit: usize, limit_per_host: usize) -> Slots {
-        Slots { limit, limit_per_host, in_use: 0, promised_unknown: 0, per_host: HashMap::new() }
+        let now = Instant::now();
+        Slots { limit, limit_per_host, promised_unknown: 0, all: Use::new(now), per_host: HashMap::new(), now }
     }
 
-    /// How many more calls may begin, whatever their hosts.
+    /// What time it is for all that follows.
+    pub fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// How many more jobs may be claimed, whatever their hosts.
     #[must_use]
     pub fn free(&self) -> usize {
-        self.limit.saturating_sub(self.in_use + self.promised_unknown)
+        self.all.room(self.limit, self.now).saturating_sub(self.promised_unknown)
     }
 
-    /// How many more calls to this host may begin. The rows of claims under way may all be for it.
+    /// How many more jobs of this host may be claimed. The rows of claims under way may all be for it.
     #[must_use]
     pub fn free_for(&self, host: &HostKey) -> usize {
-        let used = self.per_host.get(host).copied().unwrap_or(0);
-        self.limit_per_host.saturating_sub(used + self.promised_unknown).min(self.free())
+        let room = self.per_host.get(host).map_or(self.limit_per_host, |used| self.room_of(used));
+        room.saturating_sub(self.promised_unknown).min(self.free())
     }
 
     /// How many rows may be claimed without knowing their hosts.
     #[must_use]
     pub fn free_for_unknown(&self) -> usize {
-        let busiest = self.per_host.values().max().copied().unwrap_or(0);
-        self.limit_per_host.saturating_sub(busiest + self.promised_unknown).min(self.free())
+        let least = self.per_host.values().map(|used| self.room_of(used)).min().unwrap_or(self.limit_per_host);
+        least.min(self.limit_per_host + MOST_AHEAD).saturating_sub(self.promised_unknown).min(self.free())
+    }
+
+    fn room_of(&self, used: &Use) -> usize {
+        used.room(self.limit_per_host, self.now)
+    }
+
+    /// Whether so many claimed jobs, which wait for their calls, are enough for some moments.
+    #[must_use]
+    pub fn is_enough(&self, waiting: usize) -> bool {
+        let ahead = self.all.pace.lately(self.now).min(MOST_AHEAD);
+        waiting > 0 && waiting + self.promised_unknown > ahead / 2
+    }
+
+    /// Whether a claim of unread rows now would be so small, with calls ending so quickly, that it had better wait for
+    /// some more of them to end. False when no call is under way.
+    #[must_use]
+    pub fn is_too_little(&self) -> bool {
+        self.all.calling > 0 && self.free_for_unknown() < self.all.pace.lately(self.now).min(MOST_AHEAD) / 4
+    }
+
+    /// Whether a host has no room for more, and will have none for some moments: fewer of its calls end meanwhile than
+    /// it has under way.
+    #[must_use]
+    pub fn is_held_up(&self) -> bool {
+        let slow = |used: &Use| used.pace.lately(self.now) < self.limit_per_host;
+        self.free_for_unknown() == 0 && self.per_host.values().any(|used| self.room_of(used) == 0 && slow(used))
     }
 
     /// Promises slots to a claim of rows whose hosts are unknown.
@@ -63,30 +168,66 @@ impl Slots {
         self.promised_unknown = self.promised_unknown.saturating_sub(count);
     }
 
-    /// Takes a slot for a call to the host. False when there is none.
+    /// Holds a slot for a job of the host that is to be claimed. False when there is none.
     #[must_use]
     pub fn take(&mut self, host: &HostKey) -> bool {
         if self.free_for(host) == 0 {
             return false;
         }
-        self.take_regardless(host);
+        self.hold(host);
         true
     }
 
-    /// Takes a slot even when there is none left: for a claimed row that turned out to be for another host.
-    pub fn take_regardless(&mut self, host: &HostKey) {
-        self.in_use += 1;
-        *self.per_host.entry(host.clone()).or_default() += 1;
+    /// Holds a slot for a claimed job, even when there is none left.
+    pub fn hold(&mut self, host: &HostKey) {
+        self.all.held += 1;
+        self.use_of(host).held += 1;
     }
 
-    /// Gives a slot back.
+    /// Gives back the slot of a job that was not called.
     pub fn give_back(&mut self, host: &HostKey) {
-        self.in_use = self.in_use.saturating_sub(1);
+        self.all.held = self.all.held.saturating_sub(1);
         if let Some(used) = self.per_host.get_mut(host) {
-            *used -= 1;
-            if *used == 0 {
-                self.per_host.remove(host);
-            }
+            used.held = used.held.saturating_sub(1);
+        }
+        self.forget_idle(host);
+    }
+
+    /// Whether any call may begin.
+    #[must_use]
+    pub fn may_call_any(&self) -> bool {
+        self.all.calling < self.limit
+    }
+
+    /// Begins the call of a held job. False when its host, or all together, have as many as they may.
+    #[must_use]
+    pub fn begin_call(&mut self, host: &HostKey) -> bool {
+        let most = self.limit_per_host;
+        if !self.may_call_any() || self.per_host.get(host).is_some_and(|used| used.calling >= most) {
+            return false;
+        }
+        self.all.calling += 1;
+        self.use_of(host).calling += 1;
+        true
+    }
+
+    /// Ends a call, and gives its slot back.
+    pub fn end_call(&mut self, host: &HostKey) {
+        self.all.end_call(self.now);
+        if let Some(used) = self.per_host.get_mut(host) {
+            used.end_call(self.now);
+        }
+        self.forget_idle(host);
+    }
+
+    fn use_of(&mut self, host: &HostKey) -> &mut Use {
+        let now = self.now;
+        self.per_host.entry(host.clone()).or_insert_with(|| Use::new(now))
+    }
+
+    fn forget_idle(&mut self, host: &HostKey) {
+        if self.per_host.get(host).is_some_and(|used| used.held == 0) {
+            self.per_host.remove(host);
         }
     }
 }
@@ -99,6 +240,11 @@ mod tests {
         HostKey(name.into())
     }
 
+    fn begin(slots: &mut Slots, name: &str) -> bool {
+        slots.hold(&host(name));
+        slots.begin_call(&host(name))
+    }
+
     #[test]
     fn no_host_takes_more_than_its_limit_and_all_together_no_more_than_theirs() {
         let mut slots = Slots::new(3, 2);
@@ -106,6 +252,15 @@ mod tests {
         assert!(slots.take(&host("b")) && !slots.take(&host("c")));
         slots.give_back(&host("a"));
         assert!(slots.take(&host("c")));
+    }
+
+    #[test]
+    fn no_more_calls_than_slots_are_made_whatever_is_claimed() {
+        let mut slots = Slots::new(3, 2);
+        assert!(begin(&mut slots, "a") && begin(&mut slots, "a") && !begin(&mut slots, "a"));
+        assert!(begin(&mut slots, "b") && !begin(&mut slots, "b"));
+        slots.end_call(&host("a"));
+        assert!(slots.begin_call(&host("a")) && !slots.begin_call(&host("b")));
     }
 
     #[test]
@@ -120,5 +275,35 @@ mod tests {
         slots.end_promise(2);
         slots.give_back(&host("a"));
         assert_eq!((slots.free_for_unknown(), slots.free()), (4, 10));
+    }
+
+    #[test]
+    fn jobs_of_hosts_whose_calls_end_are_claimed_ahead_and_of_others_not() {
+        let mut slots = Slots::new(10, 4);
+        for name in ["fast", "slow"] {
+            for _ in 0..4 {
+                assert!(begin(&mut slots, name));
+            }
+        }
+        for _ in 0..3 {
+            slots.end_call(&host("fast"));
+            assert!(begin(&mut slots, "fast"));
+        }
+        assert_eq!((slots.free_for(&host("fast")), slots.free_for(&host("slow"))), (3, 0));
+        assert!(!slots.is_enough(0) && !slots.is_enough(1) && slots.is_enough(2));
+        slots.set_now(slots.now + AHEAD_FOR * 2);
+        assert_eq!(slots.free_for(&host("fast")), 0);
+    }
+
+    #[test]
+    fn no_more_than_the_bound_is_claimed_ahead() {
+        let mut slots = Slots::new(1, 1);
+        assert!(begin(&mut slots, "a"));
+        for _ in 0..5 * MOST_AHEAD {
+            assert!(slots.take(&host("a")) && !slots.begin_call(&host("a")) || slots.all.held > 1);
+            slots.end_call(&host("a"));
+            assert!(begin(&mut slots, "a"));
+        }
+        assert!(slots.all.room(1, slots.now) <= MOST_AHEAD + 1);
     }
 }

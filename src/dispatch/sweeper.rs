@@ -1,15 +1,29 @@
 //! Sweeper: reconciles with the table: proves that we live, takes jobs back from the dead, reads the backlog.
 
-use crate::job::{JobId, JobState};
+use crate::job::{JobId, JobState, Move};
 use crate::metrics::{Counter, Metrics};
-use crate::store::{DueJob, Owner, PageEnd, Session, StoreError, read_backlog, read_owners, rescue};
+use crate::store::{DueJob, PageEnd, Session, StoreError, leave_read_only, read_backlog, read_owners, rescue};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// How many rows of each state one page holds.
 const PAGE_ROWS: usize = 2_000;
 /// The states whose rows are workable once they are due.
-const WORKABLE: [JobState; 2] = [JobState::Available, JobState::Retryable];
+const WORKABLE: &[JobState] = Move::Claim.sources();
+
+/// How long a sweep waits for our own lock.
+const OWN_LOCK: Duration = Duration::from_secs(1);
+
+/// Our own lock, as the task that keeps it tells.
+#[derive(Debug)]
+pub struct OwnLock {
+    /// Our name.
+    pub dispatcher: String,
+    /// Whether the lock is held.
+    pub held: watch::Receiver<bool>,
+}
 
 /// Sweeps. Owned by the dispatcher, and lent to one sweep at a time.
 #[derive(Debug)]
@@ -17,7 +31,7 @@ pub struct Sweeper {
     /// The connection for the sweep's queries.
     pub session: Session,
     /// The lock that shows we are alive.
-    pub owner: Owner,
+    pub own_lock: OwnLock,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Jobs that fall due within this are read too, and get timers.
@@ -53,15 +67,20 @@ pub struct SweepFound {
 impl Sweeper {
     /// A sweeper that has read nothing yet.
     #[must_use]
-    pub fn new(session: Session, owner: Owner, metrics: Arc<Metrics>, horizon: Duration) -> Sweeper {
-        Sweeper { session, owner, metrics, horizon, ends: [None, None] }
+    pub fn new(session: Session, own_lock: OwnLock, metrics: Arc<Metrics>, horizon: Duration) -> Sweeper {
+        Sweeper { session, own_lock, metrics, horizon, ends: [None, None] }
     }
 
-    /// Makes a whole sweep: owner, rescue, and the first page of the backlog.
-    pub async fn sweep(mut self) -> SweepReport {
+    /// Makes a whole sweep: owner, rescue (also from those dispatchers that are known to have ended), and the first
+    /// page of the backlog.
+    pub async fn sweep(mut self, ended: Vec<String>) -> SweepReport {
         self.metrics.increment(Counter::Sweeps);
         self.ends = [Some(PageEnd::default()), Some(PageEnd::default())];
-        let found = self.try_sweep().await;
+        let found = match self.try_sweep(&ended).await {
+            // A connection that broke since the last sweep shows it only when it is used; the second try has a new one.
+            Err(StoreError::Connection(_)) => self.try_sweep(&ended).await,
+            other => other,
+        };
         SweepReport { sweeper: self, whole: true, found }
     }
 
@@ -71,16 +90,22 @@ impl Sweeper {
         SweepReport { sweeper: self, whole: false, found }
     }
 
-    async fn try_sweep(&mut self) -> Result<SweepFound, StoreError> {
-        match self.owner.hold().await {
-            Ok(true) => tracing::debug!(dispatcher = self.owner.name(), "the dispatcher's lock is held"),
-            Ok(false) => {}
-            // Jobs are still ours until their claims expire; the rest of the sweep is as needed as ever.
-            Err(error) => tracing::warn!(%error, "the dispatcher's lock could not be taken"),
-        }
+    async fn try_sweep(&mut self, ended: &[String]) -> Result<SweepFound, StoreError> {
+        leave_read_only(&mut self.session).await?;
+        // Others must see that we live before we claim. If the lock can't be had, jobs are still ours until their
+        // claims expire, and the rest of the sweep is as needed as ever.
+        let _ = timeout(OWN_LOCK, self.own_lock.held.wait_for(|held| *held)).await;
+        let rescued = self.rescue_all(ended).await?;
+        let mut peers = read_owners(&mut self.session).await?;
+        // We live, whatever our lock says.
+        peers.retain(|name| *name != self.own_lock.dispatcher);
+        Ok(SweepFound { rescued, peers, ..self.next_page().await? })
+    }
+
+    async fn rescue_all(&mut self, ended: &[String]) -> Result<Vec<JobId>, StoreError> {
         let mut rescued = Vec::new();
         loop {
-            let batch = rescue(&mut self.session).await?;
+            let batch = rescue(&mut self.session, ended).await?;
             if batch.is_empty() {
                 break;
             }
@@ -90,14 +115,12 @@ impl Sweeper {
         if !rescued.is_empty() {
             tracing::warn!(jobs = rescued.len(), "jobs taken back from dispatchers that are gone");
         }
-        let mut peers = read_owners(&mut self.session).await?;
-        peers.retain(|name| name != self.owner.name());
-        Ok(SweepFound { rescued, peers, ..self.next_page().await? })
+        Ok(rescued)
     }
 
     async fn next_page(&mut self) -> Result<SweepFound, StoreError> {
         let mut jobs = Vec::new();
-        for (state, end) in WORKABLE.into_iter().zip(&mut self.ends) {
+        for (state, end) in WORKABLE.iter().copied().zip(&mut self.ends) {
             if let Some(from) = end.clone() {
                 let page = read_backlog(&mut self.session, state, (&from, self.horizon), PAGE_ROWS).await?;
                 jobs.extend(page.jobs);

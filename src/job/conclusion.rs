@@ -19,6 +19,17 @@ pub struct Conclusion {
     pub new_url: Option<String>,
 }
 
+impl Conclusion {
+    /// Whether the job ends and nothing else of it changes.
+    #[must_use]
+    pub fn is_plain_end(&self) -> bool {
+        self.state.is_final()
+            && self.retry_in.is_none()
+            && self.new_retry_delay_secs.is_none()
+            && self.new_url.is_none()
+    }
+}
+
 /// Concludes a call. None for an interrupted one: the job is given back as it was, and nothing is concluded.
 ///
 /// `spread` is a random number in 0..=1 for the delay's jitter.

@@ -1,5 +1,6 @@
 //! The ancestor's messages, which people grep for in `queued_job_log` and on stderr.
 
+pub use super::printable::one_line;
 use super::url_text::display_url;
 use super::{JobId, Outcome};
 
@@ -46,16 +47,6 @@ pub fn refused(job: JobId) -> String {
     format!("[JOBID {job}] Result refused: the job was taken back or cancelled before its call ended")
 }
 
-/// A message as one line of a log: line breaks and other control characters escaped.
-#[must_use]
-pub fn one_line(message: &str) -> String {
-    let mut line = String::with_capacity(message.len());
-    for character in message.chars() {
-        if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
-    }
-    line
-}
-
 /// The first two lines of a response, without trailing space, cut at 1,000 characters.
 #[must_use]
 pub fn first_lines(response: &str) -> String {
@@ -97,11 +88,6 @@ mod tests {
     fn no_credentials_of_a_url_are_in_a_message() {
         let message = calling(JobId(1), "get", "http://ann:s3cret@web/?key=s3cret", 1);
         assert!(!message.contains("s3cret"), "{message}");
-    }
-
-    #[test]
-    fn a_message_for_the_log_is_one_line() {
-        assert_eq!(one_line("a\nb\u{1b}[31m é"), "a\\nb\\u{1b}[31m é");
     }
 
     #[test]

@@ -3,13 +3,20 @@
 //! Pure: no I/O, no clock, no async.
 
 pub mod conclusion;
+#[cfg(test)]
+mod explorer;
 pub mod messages;
+#[cfg(test)]
+mod model;
+pub mod moves;
 pub mod outcome;
+pub mod printable;
 pub mod retry_policy;
 pub mod state;
 pub mod url_text;
 
 pub use conclusion::{Conclusion, conclude};
+pub use moves::{Move, Standing};
 pub use outcome::{Outcome, Retryable};
 pub use retry_policy::{RetryBudget, RetryPolicy, Verdict};
 pub use state::{JobState, ResultCode};

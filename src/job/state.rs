@@ -1,5 +1,7 @@
 //! The states of a job and the ancestor's result codes.
 
+use super::Move;
+
 /// Where a job stands: the values of `queued_job.state`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JobState {
@@ -57,7 +59,7 @@ impl JobState {
     /// Whether a dispatcher may claim a job in this state (once its `run_at` has come).
     #[must_use]
     pub fn is_claimable(self) -> bool {
-        matches!(self, JobState::Available | JobState::Retryable)
+        Move::Claim.leads_from(self)
     }
 
     /// Whether a job in this state is never called again.
@@ -68,7 +70,7 @@ impl JobState {
 }
 
 /// The ancestor's `result_code` of a job that was called at least once. NULL means not run yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ResultCode {
     /// 0
     Success = 0,

@@ -59,6 +59,8 @@ pub struct PrivateServer {
     socket: PathBuf,
     password: Secret,
     process: ServerProcess,
+    // Dropped after its process and before the folder is free for others.
+    _leftovers: Leftovers,
     _lock: DirectoryLock,
 }
 
@@ -75,9 +77,10 @@ impl PrivateServer {
         initialise::initialise(&directory, &program).await?;
         let password = accounts::service_password(&directory)?;
         write_init_file(&directory, &accounts::statements(program.flavour, &password, options.open_root))?;
-        let (port, process) = launch_on_free_port(&program, &directory, options, &socket).await?;
+        let leftovers = Leftovers { directory: directory.clone(), socket: socket.clone() };
+        let (port, process) = launch_on_free_port(&program, &leftovers, options).await?;
         let _ = fs::remove_file(directory.init_file());
-        Ok(PrivateServer { program, directory, port, socket, password, process, _lock: lock })
+        Ok(PrivateServer { program, directory, port, socket, password, process, _leftovers: leftovers, _lock: lock })
     }
 
     /// Its TCP port on 127.0.0.1.
@@ -135,11 +138,7 @@ impl PrivateServer {
 
     /// Stops it and waits for its end; kills it if it takes longer than a minute.
     pub async fn stop(self) -> Option<ExitStatus> {
-        let status = self.process.stop(STOP_PATIENCE).await;
-        if !self.socket.starts_with(self.directory.root()) {
-            let _ = self.socket.parent().map(fs::remove_dir);
-        }
-        status
+        self.process.stop(STOP_PATIENCE).await
     }
 }
 
@@ -150,15 +149,15 @@ fn write_init_file(directory: &Directory, statements: &str) -> Result<(), Sandbo
 /// Between our look for a free port and the server's, somebody else may take it.
 async fn launch_on_free_port(
     program: &ServerProgram,
-    directory: &Directory,
+    leftovers: &Leftovers,
     options: &ServerOptions,
-    socket: &Path,
 ) -> Result<(u16, ServerProcess), SandboxError> {
+    let Leftovers { directory, socket } = leftovers;
     let mut tries = 1;
     loop {
         let port =
             options.port.map_or_else(free_port, Ok).map_err(SandboxError::io("no free port for", directory.root()))?;
-        remove_leftovers(directory, socket);
+        leftovers.remove();
         let command = launch::command(program, directory, options, port, socket);
         let process = ServerProcess::start(command, directory.new_log()?).await?;
         match readiness::wait(&process, directory, socket, options.start_deadline).await {
@@ -177,9 +176,27 @@ fn is_port_taken(error: &SandboxError) -> bool {
     matches!(error, SandboxError::EndedEarly { tail, .. } if tail.contains("Address already in use"))
 }
 
-/// What a killed server left: the next one would take the number in it for a living process.
-fn remove_leftovers(directory: &Directory, socket: &Path) {
-    for path in [socket.to_owned(), socket.with_extension("sock.lock"), directory.pid_file()] {
-        let _ = fs::remove_file(path);
+/// What a killed server leaves: the next one would take the number in it for a living process. Gone when dropped.
+#[derive(Debug)]
+struct Leftovers {
+    directory: Directory,
+    socket: PathBuf,
+}
+
+impl Leftovers {
+    fn remove(&self) {
+        for path in [self.socket.clone(), self.socket.with_extension("sock.lock"), self.directory.pid_file()] {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        self.remove();
+        // A socket whose path would have been too long has a folder of its own.
+        if !self.socket.starts_with(self.directory.root()) {
+            let _ = self.socket.parent().map(fs::remove_dir);
+        }
     }
 }

@@ -7,12 +7,16 @@ use axum::http::StatusCode;
 use axum::serve::ListenerExt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How much of a body it reads, in bytes.
 const MAX_BODY: usize = 16 * 1024 * 1024;
+
+/// How long a stop waits for callers that are still sending.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// A handler: 200 to everything, but 503 on `/busy` and 500 on `/fail`.
 #[derive(Debug)]
@@ -47,10 +51,12 @@ impl DemoHandler {
         format!("http://{}{path}", self.address)
     }
 
-    /// Finishes what it is answering, and stops.
-    pub async fn stop(self) {
+    /// Finishes what it is answering, if that takes no longer than a second, and stops.
+    pub async fn stop(mut self) {
         self.stop.cancel();
-        let _ = self.server.await;
+        if tokio::time::timeout(LAST_ANSWERS, &mut self.server).await.is_err() {
+            self.server.abort();
+        }
     }
 }
 
@@ -94,5 +100,13 @@ mod tests {
         assert!(call(&handler, "DELETE", "/fail").await.starts_with("HTTP/1.1 500 "));
         assert_eq!(handler.url("/a"), format!("http://{}/a", handler.address));
         handler.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_never_ends_does_not_hold_up_its_stop() {
+        let handler = DemoHandler::start(None).await.unwrap();
+        let mut stream = TcpStream::connect(handler.address).await.unwrap();
+        stream.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n").await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), handler.stop()).await.unwrap();
     }
 }

@@ -2,10 +2,12 @@
 
 use super::SandboxError;
 use super::directory::{Directory, write_private};
+use super::launch::dying_with_us;
 use super::owner::Owner;
-use super::program::{Flavour, ServerProgram};
+use super::program::{Flavour, ServerProgram, asking};
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
@@ -53,8 +55,9 @@ fn same_flavour(directory: &Directory, program: &ServerProgram) -> Result<(), Sa
 async fn run(directory: &Directory, program: &ServerProgram, how: &[&str], input: &str) -> Result<(), SandboxError> {
     let cannot_run = || SandboxError::io("cannot run", &program.path);
     let log = directory.new_log()?;
-    let mut command = std::process::Command::new(&program.path);
-    command.arg("--no-defaults").args(how);
+    let mut command = dying_with_us(&program.path);
+    // In a process group of its own, so that Ctrl-C reaches us alone.
+    command.arg("--no-defaults").args(how).process_group(0);
     command.args([path_option("--datadir=", &directory.unfinished_data()), path_option("--tmpdir=", &directory.tmp())]);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).current_dir("/");
     directory.owner().apply(&mut command);
@@ -99,7 +102,7 @@ fn system_file(share: &Path, name: &str) -> PathBuf {
 }
 
 async fn share_folder(program: &Path) -> Result<PathBuf, SandboxError> {
-    let output = Command::new(program).args(["--no-defaults", "--verbose", "--help"]).output().await;
+    let output = asking(program, &["--no-defaults", "--verbose", "--help"]).output().await;
     let output = output.map_err(SandboxError::io("cannot run", program))?;
     parse_share_folder(&String::from_utf8_lossy(&output.stdout))
         .ok_or_else(|| SandboxError::NoShareFolder(program.to_owned()))

@@ -50,7 +50,7 @@ pub(super) fn command(
 /// Asks the kernel, where `setpriv` is there to do so, to end the server with us, even when we are killed.
 ///
 /// The user is changed before, not by `setpriv` or the server: a change of user would forget the request.
-fn dying_with_us(program: &Path) -> Command {
+pub(super) fn dying_with_us(program: &Path) -> Command {
     let Some(setpriv) = in_path("setpriv") else { return Command::new(program) };
     let mut command = Command::new(setpriv);
     command.args(["--pdeathsig", "TERM", "--"]).arg(program);

@@ -31,9 +31,9 @@ impl ServerProcess {
         let (started, start) = oneshot::channel();
         let (end, ended) = watch::channel(None);
         let keeper = thread::Builder::new().name("database".into()).spawn(move || keep(command, started, &end));
-        let keeper = keeper.map_err(cannot_run())?;
-        let pid = start.await.unwrap_or_else(|_| Err(io::Error::other("its thread ended"))).map_err(cannot_run())?;
-        Ok(ServerProcess { pid, ended, keeper: Some(keeper) })
+        let mut starting = Starting { start, keeper: Some(keeper.map_err(cannot_run())?) };
+        let pid = (&mut starting.start).await.unwrap_or_else(|_| Err(io::Error::other("its thread ended")));
+        Ok(ServerProcess { pid: pid.map_err(cannot_run())?, ended, keeper: starting.keeper.take() })
     }
 
     pub(super) fn pid(&self) -> Pid {
@@ -69,6 +69,24 @@ impl ServerProcess {
     }
 }
 
+/// A start under way. Dropped by somebody who no longer waits for it, it leaves no process behind.
+struct Starting {
+    start: oneshot::Receiver<io::Result<Pid>>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+impl Drop for Starting {
+    /// Closed, the channel has the process already, or makes its keeper kill it.
+    fn drop(&mut self) {
+        let Some(keeper) = self.keeper.take() else { return };
+        self.start.close();
+        if let Ok(Ok(pid)) = self.start.try_recv() {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        let _ = keeper.join();
+    }
+}
+
 impl Drop for ServerProcess {
     /// What it had committed survives a kill.
     fn drop(&mut self) {
@@ -85,6 +103,7 @@ fn keep(mut command: Command, started: oneshot::Sender<io::Result<Pid>>, end: &w
         Err(error) => drop(started.send(Err(error))),
         Ok((pid, mut child)) => {
             if started.send(Ok(pid)).is_err() {
+                // Nobody waits for it any more.
                 let _ = child.kill();
             }
             end.send_replace(child.wait().ok());
@@ -132,6 +151,21 @@ mod tests {
         let pid = process.pid();
         drop(process);
         assert!(test_kill_process(pid).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_start_that_nobody_waits_for_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let started = folder.path().join("started");
+        for polls in 0..3 {
+            let script = format!("echo $$ >> {}; sleep 600", started.display());
+            let starting = start(&script);
+            let _ = tokio::time::timeout(Duration::from_millis(polls), starting).await;
+        }
+        let pids = std::fs::read_to_string(&started).unwrap_or_default();
+        for pid in pids.lines().filter_map(|line| Pid::from_raw(line.parse().unwrap())) {
+            assert!(test_kill_process(pid).is_err(), "{pid:?} is left");
+        }
     }
 
     #[tokio::test]

@@ -1,7 +1,6 @@
 //! Which server program there is, and what it is.
 
 use super::SandboxError;
-use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -71,9 +70,16 @@ fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
+/// A command that asks the program something. In a process group of its own: Ctrl-C reaches us alone, and it goes with
+/// whoever waits for it.
+pub(super) fn asking(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).process_group(0).kill_on_drop(true);
+    command
+}
+
 async fn ask_version(program: &Path) -> Result<(Flavour, String), SandboxError> {
-    let arguments = ["--no-defaults", "--version"].map(OsStr::new);
-    let output = Command::new(program).args(arguments).output().await;
+    let output = asking(program, &["--no-defaults", "--version"]).output().await;
     let output = output.map_err(SandboxError::io("cannot run", program))?;
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     parse_version(&said).ok_or_else(|| {

@@ -1,17 +1,20 @@
 //! What is wrong with the server, the rights and the tables: all of it for `check`, and what is new for the log of
 //! a running service, which sweeps more often while the log does not show every row.
 
+use super::open_files;
 use crate::cdc::{LogStatus, Watcher};
 use crate::config::{BinlogConfig, Config};
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::store::inspect::{Finding, Inspection, Terms, inspect, judge_connecting};
+use crate::store::inspect::{Finding, Inspection, Terms, inspect, inspect_others, judge_connecting};
 use crate::wakeup::Wakeup;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 /// How long `check` tries to follow the log.
 const FOLLOWING: Duration = Duration::from_secs(10);
@@ -24,12 +27,18 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 pub async fn examine(config: &Config, ini: &str) -> Vec<Finding> {
     let store = Store::new(&config.database);
     let terms = Terms { ini: ini.to_owned(), server_id: config.binlog.server_id };
-    let mut inspection = match inspect(&store, &terms).await {
-        Ok(inspection) => inspection,
-        Err(error) => return vec![judge_connecting(&config.database, &error)],
+    let mut findings = match inspect(&store, &terms).await {
+        Ok(inspection) => examine_log(config, &store, inspection).await,
+        Err(error) => vec![judge_connecting(&config.database, &error)],
     };
+    findings.extend(inspect_others(&store, &terms).await);
+    findings.extend(open_files::judge(config, open_files::raise_limit()));
+    findings
+}
+
+async fn examine_log(config: &Config, store: &Store, mut inspection: Inspection) -> Vec<Finding> {
     if inspection.log_head().is_some() && inspection.has_table() {
-        let failure = follow_for_a_moment(&store, &config.binlog).await;
+        let failure = follow_for_a_moment(store, &config.binlog).await;
         let finding = failure.and_then(|reason| inspection.judge_log_failure(&reason));
         inspection.findings.extend(finding);
     }
@@ -45,7 +54,8 @@ async fn follow_for_a_moment(store: &Store, binlog: &BinlogConfig) -> Option<Str
     let mut status = watcher.status();
     let stop = CancellationToken::new();
     let _stop_in_the_end = stop.clone().drop_guard();
-    tokio::spawn(watcher.run(stop));
+    // What it comes to is a finding; lines of its own would be told twice, and look like a service that runs.
+    tokio::spawn(watcher.run(stop).with_subscriber(NoSubscriber::default()));
     let mut last = "no stream within 10 seconds".to_owned();
     let outcome = tokio::time::timeout(FOLLOWING, async {
         for _ in 0..TRIES {
@@ -121,7 +131,12 @@ fn tell(told: &mut HashSet<Finding>, findings: Vec<Finding>) {
         tracing::info!("mended: {}", mended.what);
     }
     for finding in findings.into_iter().filter(|finding| !told.contains(finding)) {
-        tracing::warn!(mend = finding.mend.replace('\n', " "), "{}: {}", finding.severity, finding.what);
+        warn(&finding);
     }
     *told = found;
+}
+
+/// A finding as a line of the log.
+pub(super) fn warn(finding: &Finding) {
+    tracing::warn!(mend = finding.mend.replace('\n', " "), "{}: {}", finding.severity, finding.what);
 }

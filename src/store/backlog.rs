@@ -58,7 +58,7 @@ pub async fn read_backlog(
     (from, horizon): (&PageEnd, Duration),
     rows: usize,
 ) -> Result<Page, StoreError> {
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let sql = backlog_sql(state, horizon, rows);
         let parameters = (&from.run_at, &from.run_at, from.id);
@@ -95,7 +95,7 @@ fn page_of(found: Vec<(u64, i64, String)>, rows: usize) -> Page {
 ///
 /// A consistent read through the primary key; takes no lock. Jobs that SQL does not show are left out.
 pub async fn read_urls(session: &mut Session, jobs: &[JobId]) -> Result<Vec<(JobId, String)>, StoreError> {
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let sql = format!("SELECT id, CAST(LEFT(url, 300) AS BINARY) FROM queued_job WHERE id IN ({})", id_list(jobs));
         let rows: Vec<Row> = lease.conn().query(sql).await?;

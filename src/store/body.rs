@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable;
 ///
 /// A consistent read through the primary key; takes no lock.
 pub async fn load_body(session: &mut Session, job: &ClaimedJob) -> Result<Option<Vec<u8>>, StoreError> {
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let sql = "SELECT CAST(body AS BINARY) FROM queued_job WHERE id = ? AND claim_token = ?";
         let body: Option<Option<Vec<u8>>> = lease.conn().exec_first(sql, (job.id.0, job.token.0)).await?;

@@ -5,13 +5,14 @@
 
 use super::error::StoreError;
 use super::row::{Body, ClaimToken, ClaimedJob, column, text};
-use super::session::{Session, within_deadline};
+use super::session::{Lease, Session, within_deadline};
+use crate::failpoints::failpoint;
 use crate::job::{Attempt, JobId, JobState};
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bodies up to this size come with the claim; larger ones are loaded when their call begins, so that a batch of
 /// claimed jobs stays small in memory.
@@ -54,12 +55,7 @@ pub enum Missed {
     Final,
 }
 
-/// Claims those of the jobs that are workable now.
-///
-/// The UPDATE takes each row's lock through the primary key, in key order, and passes over rows that others
-/// hold locked (so one of them never holds up its batch); under READ COMMITTED it locks no gap. The SELECT is
-/// a consistent read through the primary key. The LIMIT passes over nothing; it keeps MySQL from merging the
-/// derived table into the UPDATE, which would drop SKIP LOCKED and wait.
+/// Claims those of the jobs that are workable now, in one round trip: no lock of ours waits for the network.
 ///
 /// When the answer was lost, call it again with the same token: rows that were claimed then are told as ours.
 pub async fn claim(
@@ -71,36 +67,96 @@ pub async fn claim(
     if jobs.is_empty() {
         return Ok(Claim::default());
     }
-    let sql = claim_sql(terms, token, jobs);
-    within_deadline(async {
+    let asked = Asked { token, at: Instant::now(), grace: terms.grace };
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
-        let mut results = lease.conn().query_iter(sql).await?;
-        results.collect::<Row>().await?;
-        let rows: Vec<Row> = results.collect().await?;
-        results.drop_result().await?;
+        let claim = match read_set(&mut lease, claim_sql(terms, token, jobs), 2).await {
+            Err(error) if says_locked(&error) => {
+                let sql = format!("ROLLBACK; {}", claim_around_locks_sql(terms, token, jobs));
+                let rows = read_set(&mut lease, sql, 3).await?;
+                sort_out(jobs, &asked, rows, SeenRow::missed_after)?
+            }
+            rows => sort_out(jobs, &asked, rows?, SeenRow::missed_before)?,
+        };
+        failpoint!("claim-committed", StoreError::Connection("a failpoint".to_owned()));
         lease.keep();
-        sort_out(jobs, token, rows)
+        Ok(claim)
     })
     .await
 }
 
-fn claim_sql(terms: &ClaimTerms, ClaimToken(token): ClaimToken, jobs: &[JobId]) -> String {
-    let ids = id_list(jobs);
-    let ClaimTerms { dispatcher, grace, max_timeout_secs } = terms;
-    let (grace, count) = (grace.as_secs(), jobs.len());
+/// Runs statements, and reads the rows of the one after so many others.
+async fn read_set(lease: &mut Lease<'_>, sql: String, others: usize) -> Result<Vec<Row>, StoreError> {
+    let mut results = lease.conn().query_iter(sql).await?;
+    for _ in 0..others {
+        results.collect::<Row>().await?;
+    }
+    let rows = results.collect().await?;
+    results.drop_result().await?;
+    Ok(rows)
+}
+
+/// Somebody holds the lock of one of the rows: MySQL's `ER_LOCK_NOWAIT`; MariaDB says that the wait timed out.
+fn says_locked(error: &StoreError) -> bool {
+    matches!(error.code(), Some(3572 | 1205))
+}
+
+/// The usual claim, when nobody holds any of the rows locked; else it ends with an error at once.
+///
+/// The SELECT takes each row's lock through the primary key, in key order, and shows the rows as they are before
+/// the claim; the UPDATE goes through the primary key over rows that are locked already. Both compare with one
+/// moment, or the UPDATE might claim a row that has become due after the SELECT. Under READ COMMITTED no gap is
+/// locked.
+#[must_use]
+pub fn claim_sql(terms: &ClaimTerms, token: ClaimToken, jobs: &[JobId]) -> String {
+    let (ids, columns, changes) = (id_list(jobs), columns(token), changes(terms, token));
     format!(
-        "UPDATE queued_job AS job JOIN (\
-           SELECT id FROM queued_job WHERE id IN ({ids}) AND state IN ('available', 'retryable') \
-           AND run_at <= NOW(6) ORDER BY id LIMIT {count} FOR UPDATE SKIP LOCKED) AS free ON free.id = job.id \
-         SET job.state = 'executing', job.attempt = job.attempt + 1, job.claimed_by = '{dispatcher}', \
+        "SET @strings_queue_now = NOW(6); START TRANSACTION; \
+         SELECT {columns} FROM queued_job WHERE id IN ({ids}) ORDER BY id FOR UPDATE NOWAIT; \
+         UPDATE queued_job AS job SET {changes} WHERE id IN ({ids}) AND {WORKABLE}; COMMIT"
+    )
+}
+
+/// The claim that passes over rows that others hold locked, so that one of them never holds up its batch.
+///
+/// The UPDATE takes each row's lock through the primary key, in key order. The LIMIT passes over nothing; it keeps
+/// MySQL from merging the derived table into the UPDATE, which would drop SKIP LOCKED and wait. The SELECT is a
+/// consistent read through the primary key.
+#[must_use]
+pub fn claim_around_locks_sql(terms: &ClaimTerms, token: ClaimToken, jobs: &[JobId]) -> String {
+    let (ids, columns, changes) = (id_list(jobs), columns(token), changes(terms, token));
+    let count = jobs.len();
+    format!(
+        "SET @strings_queue_now = NOW(6); \
+         UPDATE queued_job AS job JOIN (SELECT id FROM queued_job WHERE id IN ({ids}) AND {WORKABLE} \
+           ORDER BY id LIMIT {count} FOR UPDATE SKIP LOCKED) AS free ON free.id = job.id SET {changes}; \
+         SELECT {columns} FROM queued_job WHERE id IN ({ids})"
+    )
+}
+
+const WORKABLE: &str = "state IN ('available', 'retryable') AND run_at <= @strings_queue_now";
+
+/// What a claim changes in a row.
+fn changes(terms: &ClaimTerms, ClaimToken(token): ClaimToken) -> String {
+    let ClaimTerms { dispatcher, grace, max_timeout_secs } = terms;
+    let grace = grace.as_secs();
+    format!(
+        "job.state = 'executing', job.attempt = job.attempt + 1, job.claimed_by = '{dispatcher}', \
          job.claim_token = {token}, job.last_started_at = NOW(), job.claim_expires_at = \
-         NOW(6) + INTERVAL LEAST(GREATEST(job.timeout_secs, 0), {max_timeout_secs}) + {grace} SECOND; \
-         SELECT id, CAST(state AS CHAR), claim_token <=> {token}, TIMESTAMPDIFF(MICROSECOND, NOW(6), run_at), \
-         attempt, http_method, IF(claim_token <=> {token}, CAST(url AS BINARY), ''), LENGTH(body), \
-         IF(claim_token <=> {token} AND LENGTH(body) <= {INLINE_BODY_BYTES}, CAST(body AS BINARY), NULL), \
+         NOW(6) + INTERVAL LEAST(GREATEST(job.timeout_secs, 0), {max_timeout_secs}) + {grace} SECOND"
+    )
+}
+
+/// What is read of a row; the texts only of those that are ours or become so.
+fn columns(ClaimToken(token): ClaimToken) -> String {
+    let readable = format!("claim_token <=> {token} OR ({WORKABLE})");
+    format!(
+        "id, CAST(state AS CHAR), claim_token <=> {token}, \
+         TIMESTAMPDIFF(MICROSECOND, @strings_queue_now, run_at), attempt, http_method, \
+         IF({readable}, CAST(url AS BINARY), ''), LENGTH(body), \
+         IF(({readable}) AND LENGTH(body) <= {INLINE_BODY_BYTES}, CAST(body AS BINARY), NULL), \
          timeout_secs, remaining_retries, retry_delay_secs, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED), \
-         IF(claim_token <=> {token}, NULL, claimed_by) \
-         FROM queued_job WHERE id IN ({ids})"
+         claimed_by, TIMESTAMPDIFF(MICROSECOND, NOW(6), claim_expires_at)"
     )
 }
 
@@ -115,17 +171,29 @@ pub(super) fn id_list(jobs: &[JobId]) -> String {
     list
 }
 
-fn sort_out(hinted: &[JobId], token: ClaimToken, rows: Vec<Row>) -> Result<Claim, StoreError> {
+/// What was asked.
+struct Asked {
+    token: ClaimToken,
+    at: Instant,
+    grace: Duration,
+}
+
+fn sort_out(
+    hinted: &[JobId],
+    asked: &Asked,
+    rows: Vec<Row>,
+    missed: fn(&SeenRow) -> Option<Missed>,
+) -> Result<Claim, StoreError> {
     let mut claim = Claim { jobs: Vec::with_capacity(rows.len()), ..Claim::default() };
     let mut seen = HashSet::with_capacity(rows.len());
     for row in rows {
-        let seen_row = SeenRow::read(row, token)?;
+        let seen_row = SeenRow::read(row, asked)?;
         seen.insert(seen_row.job.id);
-        match seen_row.missed() {
+        match missed(&seen_row) {
             None => claim.jobs.push(seen_row.job),
             Some(reason) => {
                 claim.missed.push((seen_row.job.id, reason));
-                claim.peers.extend(seen_row.peer.filter(|_| reason == Missed::Taken));
+                claim.peers.extend(seen_row.owner.filter(|_| reason == Missed::Taken));
             }
         }
     }
@@ -141,34 +209,44 @@ struct SeenRow {
     state: Option<JobState>,
     ours: bool,
     due_in_micros: i64,
-    /// Who has it, when it is not ours.
-    peer: Option<String>,
+    /// Who has it.
+    owner: Option<String>,
 }
 
 impl SeenRow {
-    fn read(mut row: Row, token: ClaimToken) -> Result<SeenRow, StoreError> {
+    fn read(mut row: Row, asked: &Asked) -> Result<SeenRow, StoreError> {
         let state: String = column(&mut row, 1)?;
+        // A session without strict mode stores an unknown state as ''; a newer version may know more states.
+        let state = JobState::from_name(&state);
+        let ours = column(&mut row, 2)?;
         let stored_bytes: Option<u64> = column(&mut row, 7)?;
         let inline: Option<Vec<u8>> = column(&mut row, 8)?;
+        let (attempt, timeout_secs) = (column(&mut row, 4)?, column(&mut row, 9)?);
+        let expires_in_micros: Option<i64> = column(&mut row, 14)?;
+        let claimed_before = state == Some(JobState::Executing);
         let job = ClaimedJob {
             id: JobId(column(&mut row, 0)?),
-            token,
-            attempt: Attempt(column(&mut row, 4)?),
+            token: asked.token,
+            attempt: Attempt(if claimed_before { attempt } else { attempt + 1 }),
             method: text(&mut row, 5)?,
             url: text(&mut row, 6)?,
             body: Body::from_columns(stored_bytes, inline),
-            timeout_secs: column(&mut row, 9)?,
+            timeout_secs,
             remaining_retries: column(&mut row, 10)?,
             retry_delay_secs: column(&mut row, 11)?,
             claimed_at_micros: column(&mut row, 12)?,
+            begin_by: asked.begin_by(expires_in_micros.filter(|_| claimed_before && ours), timeout_secs),
         };
-        // A session without strict mode stores an unknown state as ''; a newer version may know more states.
-        let state = JobState::from_name(&state);
-        let (ours, due_in_micros) = (column(&mut row, 2)?, column(&mut row, 3)?);
-        Ok(SeenRow { state, ours, due_in_micros, peer: column(&mut row, 13)?, job })
+        Ok(SeenRow { state, ours, due_in_micros: column(&mut row, 3)?, owner: column(&mut row, 13)?, job })
     }
 
-    fn missed(&self) -> Option<Missed> {
+    /// Why it was not claimed, when it was read under its lock before the UPDATE.
+    fn missed_before(&self) -> Option<Missed> {
+        self.missed_after().filter(|reason| *reason != Missed::Locked)
+    }
+
+    /// Why it was not claimed, when it was read after the UPDATE: what is still workable was locked.
+    fn missed_after(&self) -> Option<Missed> {
         match self.state {
             Some(JobState::Executing) if self.ours => None,
             Some(JobState::Executing) => Some(Missed::Taken),
@@ -179,5 +257,20 @@ impl SeenRow {
                 _ => Some(Missed::Locked),
             },
         }
+    }
+}
+
+impl Asked {
+    /// A job of this claim has its timeout and then the grace; one that an earlier try of it had claimed, whose
+    /// answer was lost, has what is left. Half of the grace is for writing the result.
+    fn begin_by(&self, expires_in_micros: Option<i64>, timeout_secs: i32) -> Instant {
+        let spare = match expires_in_micros {
+            None => self.grace,
+            Some(micros) => {
+                let timeout = Duration::from_secs(u64::try_from(timeout_secs).unwrap_or(0));
+                Duration::from_micros(u64::try_from(micros).unwrap_or(0)).saturating_sub(timeout).min(self.grace)
+            }
+        };
+        self.at + spare.saturating_sub(self.grace / 2)
     }
 }

@@ -14,7 +14,7 @@ pub async fn enqueue(
     body: &str,
     timeout_secs: u32,
 ) -> Result<JobId, StoreError> {
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let sql = "INSERT INTO queued_job (http_method, url, body, timeout_secs) VALUES (?, ?, ?, ?)";
         lease.conn().exec_drop(sql, (method, url, body, timeout_secs)).await?;
@@ -27,7 +27,7 @@ pub async fn enqueue(
 
 /// A job's state and last response, for showing. A consistent read through the primary key.
 pub async fn read_outcome(session: &mut Session, job: JobId) -> Result<Option<(String, String)>, StoreError> {
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let sql = "SELECT CAST(state AS CHAR), COALESCE(last_response, '') FROM queued_job WHERE id = ?";
         let row: Option<Row> = lease.conn().exec_first(sql, (job.0,)).await?;

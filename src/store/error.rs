@@ -1,5 +1,6 @@
 //! What can go wrong between us and the database, and whether trying again may help.
 
+use crate::config::HostPort;
 use mysql_async::{DriverError, Error as DriverFailure};
 
 /// A statement or a connection that failed.
@@ -31,11 +32,16 @@ pub enum StoreError {
 }
 
 /// Server errors that pass by themselves: too many connections, shutdown, full disk, lock wait, deadlock,
-/// read-only, interrupted, killed, and a group's refusal while it elects.
-const PASSING: [u16; 21] = [
-    1021, 1040, 1053, 1077, 1079, 1114, 1129, 1158, 1159, 1160, 1161, 1184, 1205, 1213, 1226, 1290, 1317, 1836, 1927,
-    3100, 3101,
+/// read-only, interrupted, killed; and of a member of a cluster or a group: not ready, offline, electing, a conflict
+/// with what another member committed.
+const PASSING: [u16; 26] = [
+    1021, 1040, 1047, 1053, 1077, 1079, 1114, 1129, 1158, 1159, 1160, 1161, 1180, 1184, 1205, 1213, 1226, 1290, 1317,
+    1836, 1927, 3032, 3100, 3101, 3797, 3798,
 ];
+
+/// Server errors that say nothing of the data: our account, a right, the database, the table or a column of it is not
+/// there. They pass when somebody mends them; so does a table that is renamed for a moment.
+const NOT_THERE: [u16; 15] = [1044, 1045, 1049, 1054, 1130, 1142, 1143, 1146, 1227, 1698, 1820, 1862, 3118, 3159, 4151];
 
 impl StoreError {
     /// Whether the same may succeed later, with nothing mended by hand.
@@ -57,7 +63,19 @@ impl StoreError {
     /// Whether the statement itself, with its data, was refused: trying the same again is of no use.
     #[must_use]
     pub fn is_refused_data(&self) -> bool {
-        matches!(self, StoreError::Server { code, .. } if !PASSING.contains(code))
+        matches!(self, StoreError::Server { code, .. } if !PASSING.contains(code) && !NOT_THERE.contains(code))
+    }
+
+    /// Why none of the hosts could be used: in one text, unless the last reason is of the kind that does not pass.
+    pub(super) fn of_hosts(mut failures: Vec<(HostPort, StoreError)>) -> StoreError {
+        let passes = failures.iter().any(|(_, error)| error.is_transient());
+        if failures.len() == 1 || !passes {
+            let none = || StoreError::Settings("no database host is set".to_owned());
+            return failures.pop().map_or_else(none, |(_, error)| error);
+        }
+        let reasons: Vec<String> =
+            failures.iter().map(|(HostPort { host, port }, error)| format!("{host}:{port}: {error}")).collect();
+        StoreError::Connection(format!("no host can be used: {}", reasons.join("; ")))
     }
 
     /// The server's error number, if the server answered.
@@ -103,6 +121,26 @@ mod tests {
         assert!(StoreError::Connection("reset".to_owned()).is_transient());
         assert!(!server(1045).is_transient());
         assert!(server(1366).is_refused_data());
+        assert!(!server(1146).is_refused_data() && !server(1146).is_transient());
+    }
+
+    #[test]
+    fn a_member_that_left_its_group_and_lost_rights_are_no_fault_of_the_data() {
+        for code in [3032, 1047, 3101, 1045, 1142] {
+            assert!(!server(code).is_refused_data(), "{code}");
+        }
+        assert!(server(3032).is_transient() && !server(1142).is_transient());
+    }
+
+    #[test]
+    fn of_several_hosts_one_that_may_come_back_is_waited_for() {
+        let at = |port, error| (HostPort { host: "db".to_owned(), port }, error);
+        let gone = || StoreError::Connection("refused".to_owned());
+        let error = StoreError::of_hosts(vec![at(1, gone()), at(2, server(1045))]);
+        assert!(error.is_transient());
+        assert!(error.to_string().contains("db:1: the connection to the database failed: refused; db:2: "), "{error}");
+        assert_eq!(StoreError::of_hosts(vec![at(1, server(1045)), at(2, server(1130))]).code(), Some(1130));
+        assert_eq!(StoreError::of_hosts(vec![at(1, gone())]).to_string(), gone().to_string());
     }
 
     #[test]

@@ -5,10 +5,11 @@
 
 use super::error::StoreError;
 use super::history::{HistoryLine, history_sql, history_sql_for};
-use super::json_rows::quoted_json;
+use super::json_rows::{quoted, quoted_json};
 use super::row::ClaimToken;
 use super::session::{Lease, Session, within_deadline};
-use crate::job::{Conclusion, JobId, JobState, messages};
+use crate::failpoints::failpoint;
+use crate::job::{Conclusion, JobId, JobState, ResultCode, messages};
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use serde::Serialize;
@@ -40,16 +41,16 @@ pub struct FinishReport {
 
 /// Writes results and log lines in one transaction and one round trip: no lock of ours waits for the network.
 ///
-/// The UPDATE reads the batch as a JSON table (in key order) and locks each row through the primary key; it
-/// matches only rows that are executing under the same claim token. When it matched fewer, the batch is ended by
-/// an error of our making, rolled back, and sorted out row by row.
+/// The UPDATEs match only rows that are executing under the same claim token. When they matched fewer than the batch
+/// has, it is ended by an error of our making, rolled back, and sorted out row by row.
 pub async fn finish(
     session: &mut Session,
     batch: &mut [Finished],
     lines: &[HistoryLine],
 ) -> Result<FinishReport, StoreError> {
     batch.sort_unstable_by_key(|finished| finished.id);
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
+        failpoint!("before-finish", StoreError::Connection("a failpoint".to_owned()));
         let mut lease = session.lease().await?;
         let report = match lease.conn().query_drop(whole_sql(batch, lines)?).await.map_err(StoreError::from) {
             Err(error) if error.code() == Some(NOT_ALL) => {
@@ -58,6 +59,7 @@ pub async fn finish(
             }
             other => other.map(|()| FinishReport::default())?,
         };
+        failpoint!("finish-committed", StoreError::Connection("a failpoint".to_owned()));
         lease.keep();
         Ok(report)
     })
@@ -69,11 +71,15 @@ const NOT_ALL: u16 = 1242;
 
 fn whole_sql(batch: &[Finished], lines: &[HistoryLine]) -> Result<String, StoreError> {
     let mut sql = String::from("START TRANSACTION; ");
-    if !batch.is_empty() {
-        let (results, count) = (results_sql(batch)?, batch.len());
+    let mut counted = String::from("0");
+    for (index, results) in results_sql(batch)?.iter().enumerate() {
         // Writing to a String does not fail.
-        let _ =
-            write!(sql, "{results}; SET @strings_queue = IF(ROW_COUNT() = {count}, 0, (SELECT 1 UNION SELECT 2)); ");
+        let _ = write!(sql, "{results}; SET @strings_queue_{index} = ROW_COUNT(); ");
+        let _ = write!(counted, " + @strings_queue_{index}");
+    }
+    if !batch.is_empty() {
+        let count = batch.len();
+        let _ = write!(sql, "SET @strings_queue = IF({counted} = {count}, 0, (SELECT 1 UNION SELECT 2)); ");
     }
     if let Some(insert) = history_sql(lines) {
         sql += &insert;
@@ -105,7 +111,7 @@ async fn finish_what_is_ours(
         }
     }
     if !ours.is_empty() {
-        lease.conn().query_drop(results_sql(&ours)?).await?;
+        lease.conn().query_drop(results_sql(&ours)?.join("; ")).await?;
     }
     let refusals: Vec<HistoryLine> = refused
         .iter()
@@ -137,12 +143,55 @@ async fn lock_and_look(
     Ok(standing)
 }
 
-/// One row of the JSON table. The order is that of the paths in [`results_sql`].
+/// So many results that are the same are written by an UPDATE of their own.
+const ALIKE: usize = 4;
+
+/// The statements that write the results: one for each larger group that comes to the same, one for all the rest.
+#[must_use]
+pub fn results_sql(batch: &[Finished]) -> Result<Vec<String>, StoreError> {
+    let mut groups: HashMap<(u64, ResultCode, &str), Vec<&Finished>> = HashMap::new();
+    let mut rest = Vec::new();
+    for finished in batch {
+        if finished.conclusion.is_plain_end() {
+            let alike = (finished.token.0, finished.conclusion.result_code, finished.response.as_str());
+            groups.entry(alike).or_default().push(finished);
+        } else {
+            rest.push(finished);
+        }
+    }
+    let mut statements = Vec::new();
+    for group in groups.into_values() {
+        if group.len() < ALIKE { rest.extend(group) } else { statements.push(alike_sql(&group)) }
+    }
+    if !rest.is_empty() {
+        rest.sort_unstable_by_key(|finished| finished.id);
+        statements.push(unlike_sql(&rest)?);
+    }
+    Ok(statements)
+}
+
+/// Ends jobs of one claim with the same result. Locks each row through the primary key, in key order.
+fn alike_sql(group: &[&Finished]) -> String {
+    let ids: Vec<JobId> = group.iter().map(|finished| finished.id).collect();
+    let Finished { token: ClaimToken(token), conclusion, response, .. } = group[0];
+    let (state, result_code) = (conclusion.state.as_str(), conclusion.result_code as i32);
+    let response = quoted(cut_at_char(response, RESPONSE_BYTES));
+    format!(
+        "UPDATE queued_job SET state = '{state}', result_code = {result_code}, last_finished_at = NOW(), \
+         last_response = {response}, claim_expires_at = NULL \
+         WHERE id IN ({}) AND claim_token = {token} AND state = 'executing'",
+        super::claim::id_list(&ids)
+    )
+}
+
+/// One row of the JSON table. The order is that of the paths in [`unlike_sql`].
 #[derive(Serialize)]
 struct ResultRow<'batch>(u64, u64, &'static str, i32, Option<u64>, Option<u32>, Option<&'batch str>, &'batch str);
 
-fn results_sql(batch: &[Finished]) -> Result<String, StoreError> {
-    let rows: Vec<ResultRow<'_>> = batch.iter().map(result_row).collect();
+/// Writes results of any kind. Reads the batch as a JSON table and locks each row through the primary key, in key
+/// order.
+fn unlike_sql(batch: &[&Finished]) -> Result<String, StoreError> {
+    let rows: Vec<ResultRow<'_>> = batch.iter().map(|finished| result_row(finished)).collect();
     let json = quoted_json(&rows)?;
     Ok(format!(
         "UPDATE JSON_TABLE({json}, '$[*]' COLUMNS(\

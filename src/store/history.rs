@@ -21,7 +21,7 @@ pub struct HistoryLine {
 /// Writes lines by themselves: a plain INSERT, which locks nothing that is there.
 pub async fn write_history(session: &mut Session, lines: &[HistoryLine]) -> Result<(), StoreError> {
     let Some(sql) = history_sql(lines) else { return Ok(()) };
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         lease.conn().query_drop(sql).await?;
         lease.keep();

@@ -1,50 +1,47 @@
 //! Owner: the named lock that shows a dispatcher is alive.
+//!
+//! Two connections of ours stand behind the lock: one holds it, the other waits for it in one long statement. When
+//! the holder's connection breaks, the server grants the lock to the one that waits: the lock is never free while
+//! we live, and we know at once. When we die, both connections go.
 
 use super::error::StoreError;
 use super::session::{Session, within_deadline};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use std::time::Duration;
+use tokio::sync::watch;
 
-/// How long one question whether a dispatcher has ended stays open, in seconds.
-const WATCH_SECS: u32 = 3_600;
+/// How long the second connection waits in one statement, in seconds.
+const STANDBY_SECS: u32 = 3_600;
+/// How long one try to take our own lock waits, in seconds.
+const TAKE_SECS: u32 = 1;
+/// Connections of ours that the server may still know, and that are gone: the holder's and the waiting one.
+const FORMER: usize = 2;
+/// The pause between two tries to have the lock again. Short: others take our jobs back if it stays free.
+const RETAKE_PAUSE: Duration = Duration::from_millis(250);
 
-/// The dispatchers that have jobs now. Reads the executing rows through the index on state; takes no lock.
-pub async fn read_owners(session: &mut Session) -> Result<Vec<String>, StoreError> {
-    within_deadline(async {
-        let mut lease = session.lease().await?;
-        let sql = "SELECT DISTINCT claimed_by FROM queued_job WHERE state = 'executing' AND claimed_by IS NOT NULL";
-        let owners = lease.conn().query(sql).await?;
-        lease.keep();
-        Ok(owners)
-    })
-    .await
-}
-
-/// Waits until the dispatcher of that name has ended, at most an hour; false: it still lives.
-///
-/// One statement that waits for the lock of that name: the server grants it the moment the dispatcher's
-/// connection is gone, and it is let go again at once. No deadline: waiting is the deed.
-pub async fn await_owner_end(session: &mut Session, name: &str) -> Result<bool, StoreError> {
+/// Waits for a lock; whether it was granted.
+pub(super) async fn wait_for_lock(session: &mut Session, name: &str, secs: u32) -> Result<bool, StoreError> {
     let mut lease = session.lease().await?;
-    let sql = "SELECT GET_LOCK(?, ?)";
-    let granted: Option<Option<i64>> = lease.conn().exec_first(sql, (name, WATCH_SECS)).await?;
-    let ended = granted.flatten() == Some(1);
-    if ended {
-        lease.conn().exec_drop("DO RELEASE_LOCK(?)", (name,)).await?;
-    }
+    let granted: Option<Option<i64>> = lease.conn().exec_first("SELECT GET_LOCK(?, ?)", (name, secs)).await?;
     lease.keep();
-    Ok(ended)
+    Ok(granted.flatten() == Some(1))
 }
 
-/// The name is ours alone, so whoever else holds its lock is a connection of ours that the server has not yet
-/// found to be dead, or a peer that watched us and took us for dead: it has to go.
-async fn take_lock(conn: &mut Conn, name: &str) -> Result<(), StoreError> {
-    for _ in 0..2 {
-        let taken: Option<Option<i64>> = conn.exec_first("SELECT GET_LOCK(?, 1)", (name,)).await?;
-        if taken.flatten() == Some(1) {
-            return Ok(());
+/// Takes the lock, or sees that this connection has it already. True when it was taken. One round trip: others take a
+/// lock that stays free for a second for the sign of a death.
+///
+/// The name is ours alone, so whoever else holds its lock is a connection of ours that the server has not yet found to
+/// be dead, or a peer that watched us and took us for dead: it has to go.
+async fn take_lock(conn: &mut Conn, name: &str) -> Result<bool, StoreError> {
+    let take = format!("SELECT IF(IS_USED_LOCK('{name}') = CONNECTION_ID(), 2, GET_LOCK('{name}', {TAKE_SECS}))");
+    for _ in 0..=FORMER {
+        match conn.query_first::<Option<i64>, _>(&take).await?.flatten() {
+            Some(2) => return Ok(false),
+            Some(1) => return Ok(true),
+            _ => {}
         }
-        let holder: Option<Option<u64>> = conn.exec_first("SELECT IS_USED_LOCK(?)", (name,)).await?;
+        let holder: Option<Option<u64>> = conn.query_first(format!("SELECT IS_USED_LOCK('{name}')")).await?;
         if let Some(holder) = holder.flatten() {
             // It may have gone by itself meanwhile.
             let _ = conn.query_drop(format!("KILL {holder}")).await;
@@ -53,11 +50,12 @@ async fn take_lock(conn: &mut Conn, name: &str) -> Result<(), StoreError> {
     Err(StoreError::Connection(format!("the lock {name} is held by another connection")))
 }
 
-/// A dispatcher's name and the lock of that name, held on a connection of its own for as long as it lives.
+/// A dispatcher's name and the lock of that name.
 #[derive(Debug)]
 pub struct Owner {
     name: String,
-    session: Session,
+    holder: Session,
+    standby: Session,
 }
 
 impl Owner {
@@ -75,10 +73,10 @@ impl Owner {
         format!("strings-queue:{host}:{}:{:016x}", std::process::id(), rand::random::<u64>())
     }
 
-    /// Will hold the lock of that name through the session.
+    /// Will hold the lock of that name, of letters that need no quoting, through the session and another like it.
     #[must_use]
     pub fn new(name: String, session: Session) -> Owner {
-        Owner { name, session }
+        Owner { name, standby: session.another(), holder: session }
     }
 
     /// The dispatcher's name.
@@ -89,21 +87,49 @@ impl Owner {
 
     /// Takes the lock, or makes sure that it is still held. True when it had to be taken anew.
     pub async fn hold(&mut self) -> Result<bool, StoreError> {
-        within_deadline(async {
-            let mut lease = self.session.lease().await?;
-            let sql = "SELECT COALESCE(IS_USED_LOCK(?) = CONNECTION_ID(), 0)";
-            let held: Option<bool> = lease.conn().exec_first(sql, (&self.name,)).await?;
-            if held != Some(true) {
-                take_lock(lease.conn(), &self.name).await?;
-            }
+        within_deadline(self.holder.bounds(), async {
+            let mut lease = self.holder.lease().await?;
+            let taken = take_lock(lease.conn(), &self.name).await?;
             lease.keep();
-            Ok(held != Some(true))
+            Ok(taken)
         })
         .await
     }
 
-    /// Lets the lock go with its connection.
+    /// Holds the lock for as long as this is polled, and tells whether it does. Never ends by itself.
+    pub async fn keep(mut self, held: watch::Sender<bool>) {
+        loop {
+            let Err(error) = self.guard(&held).await else { continue };
+            // The first new try is made at once. While the database is away, everybody else says so.
+            if held.send_replace(false) {
+                tracing::warn!(%error, "a connection of the dispatcher's lock broke; making a new one");
+            } else {
+                tracing::debug!(%error, "the dispatcher's lock is not held");
+                tokio::time::sleep(RETAKE_PAUSE).await;
+            }
+        }
+    }
+
+    /// Holds the lock until a connection breaks, or the service has moved to another server.
+    async fn guard(&mut self, held: &watch::Sender<bool>) -> Result<(), StoreError> {
+        self.hold().await?;
+        held.send_replace(true);
+        let granted = tokio::select! {
+            granted = wait_for_lock(&mut self.standby, &self.name, STANDBY_SECS) => granted?,
+            // A lock on a server that nobody works with any more shows nothing.
+            () = self.holder.left_behind() => false,
+        };
+        if granted {
+            tracing::warn!("the connection that held the dispatcher's lock broke; the second one holds it now");
+            std::mem::swap(&mut self.holder, &mut self.standby);
+            self.standby.disconnect();
+        }
+        Ok(())
+    }
+
+    /// Lets the lock go with its connections.
     pub fn let_go(&mut self) {
-        self.session.disconnect();
+        self.holder.disconnect();
+        self.standby.disconnect();
     }
 }

@@ -2,16 +2,19 @@
 
 use super::claim::id_list;
 use super::error::StoreError;
-use super::history::{HistoryLine, history_sql};
+use super::history::HistoryLine;
+use super::json_rows::quoted;
 use super::row::ClaimToken;
 use super::session::{Session, within_deadline};
 use crate::job::JobId;
 use mysql_async::prelude::Queryable;
+use std::fmt::Write as _;
 
 /// Gives jobs back as they were before their claim: workable, and the try not counted.
 ///
-/// Locks each row through the primary key; touches only rows that are executing under one of the tokens. A
-/// token is drawn for one claim, and no row is claimed twice under one, so id and token need not be paired.
+/// Locks each row through the primary key, in key order; touches only rows that are executing under one of the tokens,
+/// and writes the lines of these alone: a job that was taken back meanwhile is not ours to give. A token is drawn for
+/// one claim, and no row is claimed twice under one, so id and token need not be paired.
 pub async fn release(
     session: &mut Session,
     claims: &[(JobId, ClaimToken)],
@@ -20,29 +23,46 @@ pub async fn release(
     if claims.is_empty() {
         return Ok(());
     }
-    let sql = release_sql(claims);
-    within_deadline(async {
+    let ours = ours_sql(claims);
+    let lines = lines_sql(lines, &ours).map(|insert| insert + "; ").unwrap_or_default();
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
-        let insert = history_sql(lines).map(|insert| insert + "; ").unwrap_or_default();
-        lease.conn().query_drop(format!("START TRANSACTION; {sql}; {insert}COMMIT")).await?;
+        lease.conn().query_drop(format!("START TRANSACTION; {lines}{}; COMMIT", release_sql(&ours))).await?;
         lease.keep();
         Ok(())
     })
     .await
 }
 
-fn release_sql(claims: &[(JobId, ClaimToken)]) -> String {
+/// The rows that are still ours.
+fn ours_sql(claims: &[(JobId, ClaimToken)]) -> String {
     let mut ids: Vec<JobId> = claims.iter().map(|(job, _)| *job).collect();
     ids.sort_unstable();
     let mut tokens: Vec<JobId> = claims.iter().map(|(_, ClaimToken(token))| JobId(*token)).collect();
     tokens.sort_unstable();
     tokens.dedup();
+    format!("id IN ({}) AND state = 'executing' AND claim_token IN ({})", id_list(&ids), id_list(&tokens))
+}
+
+/// Before the rows are given back, while one can tell which are ours; locks them.
+fn lines_sql(lines: &[HistoryLine], ours: &str) -> Option<String> {
+    let mut cases = String::new();
+    for line in lines {
+        // Writing to a String does not fail.
+        let _ = write!(cases, " WHEN {} THEN {}", line.job, quoted(&line.message));
+    }
+    (!lines.is_empty()).then(|| {
+        format!(
+            "INSERT INTO queued_job_log (job_id, msg, created_at) SELECT id, CASE id{cases} ELSE '' END, NOW(6) \
+             FROM queued_job WHERE {ours} ORDER BY id FOR UPDATE"
+        )
+    })
+}
+
+fn release_sql(ours: &str) -> String {
     format!(
         "UPDATE queued_job SET state = IF(attempt > 1, 'retryable', 'available'), \
          last_started_at = IF(attempt > 1, last_finished_at, NULL), attempt = GREATEST(attempt, 1) - 1, \
-         claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL \
-         WHERE id IN ({}) AND state = 'executing' AND claim_token IN ({}) ORDER BY id",
-        id_list(&ids),
-        id_list(&tokens)
+         claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL WHERE {ours} ORDER BY id"
     )
 }

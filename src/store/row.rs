@@ -4,6 +4,7 @@ use super::error::StoreError;
 use crate::job::{Attempt, JobId};
 use mysql_async::Row;
 use mysql_async::prelude::FromValue;
+use std::time::Instant;
 
 /// Proof that a row is ours: drawn at random for each claim, checked by every write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,10 +41,12 @@ pub struct ClaimedJob {
     pub retry_delay_secs: i32,
     /// The database's clock at the claim: microseconds since 1970 UTC.
     pub claimed_at_micros: u64,
+    /// The call must have begun by then: it ends before the claim expires, and there is time to write its result.
+    pub begin_by: Instant,
 }
 
 /// A job's `body`: exactly the stored bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Body {
     /// NULL: the request has no body.
     Absent,
@@ -85,5 +88,47 @@ impl std::fmt::Debug for ClaimedJob {
             .field("id", &self.id)
             .field("attempt", &self.attempt)
             .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Body {
+    /// How long it is, and never what it says.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Body::Absent => formatter.write_str("no body"),
+            Body::Here(bytes) => write!(formatter, "a body of {} bytes", bytes.len()),
+            Body::InTable(length) => write!(formatter, "a body of {length} bytes in the table"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_secret_of_a_job_is_in_its_debug_form(secret in "[A-Za-z]{12}", attempt in any::<u32>()) {
+            let bytes = secret.clone().into_bytes();
+            let job = ClaimedJob {
+                id: JobId(7),
+                token: ClaimToken(7),
+                attempt: Attempt(attempt),
+                method: "post".to_owned(),
+                url: format!("http://ann:{secret}@web/{secret}?{secret}"),
+                body: Body::Here(bytes.clone()),
+                timeout_secs: 60,
+                remaining_retries: 5,
+                retry_delay_secs: 60,
+                claimed_at_micros: 0,
+                begin_by: std::time::Instant::now(),
+            };
+            for shown in [format!("{job:?} {job:#?}"), format!("{:?} {:#?}", job.body, job.body)] {
+                prop_assert!(!shown.contains(&secret) && !shown.contains(&format!("{bytes:?}")), "{shown}");
+            }
+        }
     }
 }

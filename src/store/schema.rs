@@ -42,7 +42,7 @@ impl SchemaState {
 
 /// Looks at the tables.
 pub async fn read_schema_state(session: &mut Session) -> Result<SchemaState, StoreError> {
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let state = schema_state(lease.conn()).await?;
         lease.keep();

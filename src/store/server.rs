@@ -49,12 +49,13 @@ pub struct ServerFacts {
 const VARIABLES: &str = "'version', 'log_bin', 'binlog_format', 'binlog_row_image', 'read_only', 'server_id', \
     'server_uuid', 'hostname', 'port', 'lower_case_table_names', 'wait_timeout', 'max_allowed_packet', \
     'super_read_only', 'sync_binlog', 'innodb_flush_log_at_trx_commit', 'binlog_expire_logs_seconds', 'wsrep_on', \
-    'log_slave_updates'";
+    'log_slave_updates', 'log_replica_updates', 'group_replication_group_name', 'group_replication_start_on_boot', \
+    'group_replication_unreachable_majority_timeout', 'group_replication_single_primary_mode'";
 
 impl ServerFacts {
     /// Reads the settings from the server.
     pub async fn read(session: &mut Session) -> Result<ServerFacts, StoreError> {
-        within_deadline(async {
+        within_deadline(session.bounds(), async {
             let mut lease = session.lease().await?;
             let facts = server_facts(lease.conn()).await?;
             lease.keep();
@@ -83,8 +84,20 @@ impl ServerFacts {
     /// MySQL has a universal id; of MariaDB we take number, host and port together.
     #[must_use]
     pub fn identity(&self) -> ServerIdentity {
-        let parts = ["server_uuid", "server_id", "hostname", "port"].map(|name| self.variable(name));
+        ServerIdentity::of(|name| self.variables.get(name).map(String::as_str))
+    }
+}
+
+impl ServerIdentity {
+    /// From the values of these variables, as far as the server has them.
+    pub(super) fn of<'a>(variable: impl Fn(&str) -> Option<&'a str>) -> ServerIdentity {
+        let parts = ["server_uuid", "server_id", "hostname", "port"].map(|name| variable(name).unwrap_or_default());
         ServerIdentity(parts.join("/"))
+    }
+
+    #[cfg(test)]
+    pub(super) fn named(name: &str) -> ServerIdentity {
+        ServerIdentity(name.to_owned())
     }
 }
 
@@ -94,9 +107,24 @@ pub(super) async fn server_facts(conn: &mut Conn) -> Result<ServerFacts, StoreEr
     Ok(ServerFacts::of_variables(rows.into_iter().collect()))
 }
 
+/// Gives the connection up when its server takes no writes any more: the next deed finds the one that does. Whoever has
+/// nothing to write would not notice.
+pub async fn leave_read_only(session: &mut Session) -> Result<(), StoreError> {
+    within_deadline(session.bounds(), async {
+        let mut lease = session.lease().await?;
+        let switch: Option<(String, String)> =
+            lease.conn().query_first("SHOW GLOBAL VARIABLES LIKE 'read_only'").await?;
+        if switch.is_none_or(|(_, value)| value == "OFF") {
+            lease.keep();
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// Where the log ends now; none when the server keeps no log. Needs the right to see the log's status.
 pub async fn read_log_head(session: &mut Session, flavour: Flavour) -> Result<Option<LogHead>, StoreError> {
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let row: Option<Row> = lease.conn().query_first(log_status_sql(flavour)).await?;
         lease.keep();
@@ -119,7 +147,7 @@ pub(super) fn log_status_sql(flavour: Flavour) -> &'static str {
 /// The log shows a change of the table before the information schema does; reading from the table first waits
 /// until the change is done.
 pub async fn read_columns(session: &mut Session) -> Result<Vec<String>, StoreError> {
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         // No such table is told below.
         let _ = lease.conn().query_drop("SELECT 1 FROM queued_job LIMIT 0").await;

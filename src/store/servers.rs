@@ -1,29 +1,43 @@
-//! The database servers of the settings: which one is used now, and how a connection to it is opened.
+//! The database servers of the settings: which one is used now, and how another is found.
+//!
+//! All sessions work on one server. When one of them has to look for another, because theirs is gone or takes no
+//! writes any more, the others follow at their next deed, and so does whoever reads the log.
 
 use super::error::StoreError;
-use super::options::connect_options;
-use super::session::choose_isolation;
-use crate::config::{DatabaseConfig, HostPort, SslMode};
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, DriverError, Error as DriverFailure};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use super::opening::{self, Opened, wants_tls};
+use super::place::Place;
+use crate::config::{DatabaseConfig, HostPort};
+use mysql_async::Conn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-/// How long making one connection may take.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a host may take to answer before the next one is tried beside it.
+const HEAD_START: Duration = Duration::from_secs(1);
 
 /// The servers of the settings. With more than one, the writable one is used.
 #[derive(Debug)]
 pub struct Servers {
     database: DatabaseConfig,
-    current: AtomicUsize,
+    place: watch::Sender<Place>,
     encrypted: AtomicBool,
+}
+
+/// A connection to the server that is used now.
+#[derive(Debug)]
+pub(super) struct Landed {
+    pub(super) conn: Conn,
+    pub(super) index: usize,
+    /// How often we had moved when it was made.
+    pub(super) moves: u64,
 }
 
 impl Servers {
     pub(super) fn new(database: DatabaseConfig) -> Servers {
-        let encrypted = wants_tls(&database);
-        Servers { database, current: AtomicUsize::new(0), encrypted: AtomicBool::new(encrypted) }
+        let encrypted = AtomicBool::new(wants_tls(&database));
+        Servers { database, place: watch::Sender::default(), encrypted }
     }
 
     /// The `[db]` settings.
@@ -32,12 +46,10 @@ impl Servers {
         &self.database
     }
 
-    /// The server that the last connection was made to.
+    /// The server that is used now.
     #[must_use]
     pub fn current_host(&self) -> HostPort {
-        let hosts = &self.database.hosts;
-        let local = || HostPort { host: "localhost".to_owned(), port: 3306 };
-        hosts.get(self.current.load(Ordering::Relaxed)).cloned().unwrap_or_else(local)
+        self.host(self.place.borrow().index())
     }
 
     /// Whether connections are encrypted: as `ssl_mode` demands, or, where it only prefers, as the server can.
@@ -46,63 +58,80 @@ impl Servers {
         self.encrypted.load(Ordering::Relaxed)
     }
 
-    /// Opens a connection to the server used now, or to the next one that can be written to.
-    pub(super) async fn open(&self) -> Result<Conn, StoreError> {
+    /// How often another server was taken for the one that was used before.
+    #[must_use]
+    pub fn moves(&self) -> u64 {
+        self.place.borrow().moves()
+    }
+
+    /// Returns when the server that was used at so many moves is used no longer.
+    pub async fn moved_since(&self, moves: u64) {
+        // The sender is ours, so waiting does not fail.
+        let _ = self.place.subscribe().wait_for(|place| place.moves() != moves).await;
+    }
+
+    pub(super) fn arrived(&self) -> Option<Duration> {
+        self.place.borrow().arrived().map(|at| at.elapsed())
+    }
+
+    pub(super) fn host(&self, index: usize) -> HostPort {
+        let local = || HostPort { host: "localhost".to_owned(), port: 3306 };
+        self.database.hosts.get(index).cloned().unwrap_or_else(local)
+    }
+
+    /// The server that was used at so many moves left a deed unanswered: look at the others before it.
+    pub(super) fn suspect(&self, moves: u64) {
+        self.place.send_if_modified(|place| {
+            place.suspect(moves);
+            false
+        });
+    }
+
+    /// Opens a connection to the server used now, or, when it fails or is slow to answer, to the first other one that
+    /// can be written to.
+    pub(super) async fn open(self: &Arc<Self>) -> Result<Landed, StoreError> {
         let count = self.database.hosts.len().max(1);
-        let first = self.current.load(Ordering::Relaxed);
-        let mut failure = None;
-        for index in (0..count).map(|step| (first + step) % count) {
-            match self.open_at(index, count > 1).await {
-                Ok(conn) => {
-                    self.current.store(index, Ordering::Relaxed);
-                    return Ok(conn);
-                }
-                Err(error) => failure = Some(error),
+        let mut untried = self.place.borrow().order(count).collect::<Vec<_>>().into_iter();
+        let (mut tries, mut failures) = (JoinSet::new(), Vec::new());
+        loop {
+            if let Some(index) = untried.next() {
+                tries.spawn(Arc::clone(self).open_at(index));
+            }
+            let patience = if untried.len() > 0 { HEAD_START } else { Duration::MAX };
+            match tokio::time::timeout(patience, tries.join_next()).await {
+                Ok(Some(Ok((index, Ok(opened))))) => return Ok(self.land(index, opened)),
+                Ok(Some(Ok((index, Err(error))))) => failures.push((self.host(index), error)),
+                Ok(None) => break,
+                // Slow to answer: the next one is tried beside it.
+                Err(_) | Ok(Some(Err(_))) => {}
             }
         }
-        Err(failure.unwrap_or_else(|| StoreError::Settings("no database host is set".to_owned())))
+        // A server that answers with an error is there.
+        if failures.iter().all(|(_, error)| error.code().is_none()) {
+            self.place.send_if_modified(|place| {
+                place.lose();
+                false
+            });
+        }
+        Err(StoreError::of_hosts(failures))
     }
 
-    async fn open_at(&self, index: usize, must_be_writable: bool) -> Result<Conn, StoreError> {
-        let host = self.database.hosts.get(index).cloned().unwrap_or_else(|| self.current_host());
-        let opening = async {
-            let mut conn = self.connect(&host).await?;
-            choose_isolation(&mut conn).await?;
-            if must_be_writable {
-                refuse_read_only(&mut conn, &host).await?;
-            }
-            Ok(conn)
-        };
-        tokio::time::timeout(CONNECT_DEADLINE, opening)
-            .await
-            .unwrap_or(Err(StoreError::Deadline(CONNECT_DEADLINE.as_secs())))
+    async fn open_at(self: Arc<Self>, index: usize) -> (usize, Result<Opened, StoreError>) {
+        (index, opening::open(&self.database, &self.host(index)).await)
     }
 
-    /// Where TLS is only preferred, each connection asks for it anew: one server's lack of it binds no other.
-    async fn connect(&self, host: &HostPort) -> Result<Conn, StoreError> {
-        let wanted = wants_tls(&self.database);
-        let (encrypted, conn) = match Conn::new(connect_options(&self.database, host, wanted)).await {
-            Err(DriverFailure::Driver(DriverError::NoClientSslFlagFromServer))
-                if self.database.ssl_mode == SslMode::Preferred =>
-            {
-                (false, Conn::new(connect_options(&self.database, host, false)).await?)
-            }
-            other => (wanted, other?),
-        };
-        self.encrypted.store(encrypted, Ordering::Relaxed);
-        Ok(conn)
+    fn land(&self, index: usize, opened: Opened) -> Landed {
+        self.encrypted.store(opened.encrypted, Ordering::Relaxed);
+        let mut moves = 0;
+        let is_new = self.place.send_if_modified(|place| {
+            let is_new = place.land(index, &opened.identity, Instant::now());
+            moves = place.moves();
+            is_new
+        });
+        if is_new {
+            let HostPort { host, port } = self.host(index);
+            tracing::warn!(host, port, "working on another server now");
+        }
+        Landed { conn: opened.conn, index, moves }
     }
-}
-
-fn wants_tls(database: &DatabaseConfig) -> bool {
-    database.ssl_mode != SslMode::Disabled && database.socket.is_none()
-}
-
-/// A member of a group that only reads is no place for us.
-async fn refuse_read_only(conn: &mut Conn, host: &HostPort) -> Result<(), StoreError> {
-    let read_only: Option<u8> = conn.query_first("SELECT @@GLOBAL.read_only").await?;
-    if read_only == Some(1) {
-        return Err(StoreError::Connection(format!("{}:{} is read-only", host.host, host.port)));
-    }
-    Ok(())
 }

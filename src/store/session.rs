@@ -1,82 +1,149 @@
 //! One connection with a role of its own, opened when it is needed and replaced when it broke.
 
 use super::error::StoreError;
-use super::servers::Servers;
+use super::servers::{Landed, Servers};
+use crate::config::HostPort;
 use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long one deed (its statements together) may take before its connection is given up.
 const DEED_DEADLINE: Duration = Duration::from_secs(30);
+/// How long after we came to a server, from another one or after an outage, no lock that is free there counts: the
+/// others come too, and have theirs to take anew. The slowest has first to give up a server that no longer answers.
+const ALL_HERE: Duration = Duration::from_secs(10);
+/// In place of a number of moves: no connection yet.
+const OPENING: u64 = u64::MAX;
 
 /// A connection with one role. Used by one task at a time.
 ///
 /// A deed takes the connection out and puts it back only when it went well. So a deed that failed, or whose
 /// future was dropped half-way, never leaves a connection in an unknown state behind: the next deed opens a
-/// new one, and the server rolls the old one back.
+/// new one, and the server rolls the old one back. A connection to a server that is used no longer is not used again.
 #[derive(Debug)]
 pub struct Session {
     servers: Arc<Servers>,
-    conn: Option<Conn>,
+    landed: Option<Landed>,
+    /// The moves of the connection of the deed under way.
+    at: Arc<AtomicU64>,
 }
 
 impl Session {
     pub(super) fn new(servers: Arc<Servers>) -> Session {
-        Session { servers, conn: None }
+        Session { servers, landed: None, at: Arc::new(AtomicU64::new(OPENING)) }
     }
 
-    /// Takes the connection out, opening one if there is none.
+    /// A session like this one, for another role.
+    #[must_use]
+    pub fn another(&self) -> Session {
+        Session::new(Arc::clone(&self.servers))
+    }
+
+    /// Takes the connection out, opening one if there is none for the server that is used now.
     pub(super) async fn lease(&mut self) -> Result<Lease<'_>, StoreError> {
-        let conn = match self.conn.take() {
-            Some(conn) => conn,
+        self.at.store(OPENING, Ordering::Relaxed);
+        let kept = self.landed.take().filter(|landed| landed.moves == self.servers.moves());
+        let landed = match kept {
+            Some(landed) => landed,
             None => self.servers.open().await?,
         };
-        Ok(Lease { conn, home: &mut self.conn })
+        self.at.store(landed.moves, Ordering::Relaxed);
+        Ok(Lease { landed, session: self })
+    }
+
+    /// What bounds this session's next deed.
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds { servers: Arc::clone(&self.servers), at: Arc::clone(&self.at) }
+    }
+
+    /// Returns when this connection leads to a server that is used no longer; at once when there is none.
+    pub(super) async fn left_behind(&self) {
+        if let Some(landed) = &self.landed {
+            self.servers.moved_since(landed.moves).await;
+        }
     }
 
     /// Forgets the connection, so that the next deed opens a new one.
     pub fn disconnect(&mut self) {
-        self.conn = None;
+        self.landed = None;
     }
 
     /// The server's number of this connection, while there is one.
     #[must_use]
     pub fn connection_id(&self) -> Option<u32> {
-        self.conn.as_ref().map(Conn::id)
+        self.landed.as_ref().map(|landed| landed.conn.id())
+    }
+
+    /// Whether the other dispatchers have had the time to come to the server too.
+    pub(super) fn has_settled(&self) -> bool {
+        self.servers.arrived().is_none_or(|ago| ago >= ALL_HERE)
+    }
+
+    /// Where this connection leads, and how often we had moved when it was made; while there is one.
+    #[must_use]
+    pub fn place(&self) -> Option<(HostPort, u64)> {
+        self.landed.as_ref().map(|landed| (self.servers.host(landed.index), landed.moves))
     }
 }
 
 /// A connection taken out of its session for one deed.
 pub(super) struct Lease<'session> {
-    conn: Conn,
-    home: &'session mut Option<Conn>,
+    landed: Landed,
+    session: &'session mut Session,
 }
 
 impl Lease<'_> {
     /// The connection.
     pub(super) fn conn(&mut self) -> &mut Conn {
-        &mut self.conn
+        &mut self.landed.conn
+    }
+
+    /// As [`Session::has_settled`].
+    pub(super) fn has_settled(&self) -> bool {
+        self.session.has_settled()
     }
 
     /// The deed went well: the connection may be used again.
     pub(super) fn keep(self) {
-        *self.home = Some(self.conn);
+        self.session.landed = Some(self.landed);
     }
 }
 
-/// Bounds a deed in time: past the deadline it is dropped, and its connection with it.
-pub(super) async fn within_deadline<T>(deed: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(DEED_DEADLINE, deed).await.unwrap_or(Err(StoreError::Deadline(DEED_DEADLINE.as_secs())))
+/// What bounds a deed: time, and that its server is the one that is used.
+pub(super) struct Bounds {
+    servers: Arc<Servers>,
+    at: Arc<AtomicU64>,
 }
 
-/// The isolation for our sessions. READ COMMITTED locks no gaps, so it never blocks the applications' INSERTs;
-/// under statement-based logging the servers refuse it (error 1665), and only the default is left.
-pub(super) async fn choose_isolation(conn: &mut Conn) -> Result<(), StoreError> {
-    let format: Option<(String, String)> = conn.query_first("SHOW VARIABLES LIKE 'binlog_format'").await?;
-    if format.is_none_or(|(_, value)| !value.eq_ignore_ascii_case("STATEMENT")) {
-        conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+impl Bounds {
+    /// Returns when the deed's connection leads to a server that is used no longer.
+    pub(super) async fn left_behind(&self) {
+        loop {
+            let (moves, at) = (self.servers.moves(), self.at.load(Ordering::Relaxed));
+            // The deed itself may be the one that moves: it is opening then, or there already.
+            if at != OPENING && at != moves {
+                return;
+            }
+            self.servers.moved_since(moves).await;
+        }
     }
-    Ok(())
+}
+
+/// Bounds a deed in time: past the deadline it is dropped, and its connection with it. The same when another session
+/// has found that the server is to be used no longer: a server that vanished would let each wait on its own.
+pub(super) async fn within_deadline<T>(
+    bounds: Bounds,
+    deed: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let deed = tokio::time::timeout(DEED_DEADLINE, deed);
+    tokio::select! {
+        biased;
+        done = deed => done.unwrap_or_else(|_| {
+            bounds.servers.suspect(bounds.at.load(Ordering::Relaxed));
+            Err(StoreError::Deadline(DEED_DEADLINE.as_secs()))
+        }),
+        () = bounds.left_behind() => Err(StoreError::Connection("its server is used no longer".to_owned())),
+    }
 }

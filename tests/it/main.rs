@@ -4,10 +4,16 @@
 
 mod cdc;
 mod check;
+mod cli;
 mod docs;
+mod failover;
+mod faults;
 mod handlers;
+mod idle;
 mod layering;
+mod moves;
 mod operations;
 mod packaging;
+mod quickstart;
 mod sandbox;
 mod support;

@@ -5,6 +5,7 @@ use crate::support::factory::{back_date, job};
 use crate::support::receiver::{Answer, Receiver};
 use crate::support::service::Service;
 use crate::support::wait::{throughout, until};
+use std::path::Path;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -26,6 +27,29 @@ fn statement(begin: &str, id: u64) -> String {
 
 async fn state(database: &TestDatabase, id: u64) -> String {
     database.query_one(&format!("SELECT CAST(state AS CHAR) FROM queued_job WHERE id = {id}")).await
+}
+
+/// All sources of the program.
+fn sources(folder: &Path) -> String {
+    let entries = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { sources(&path) } else { std::fs::read_to_string(path).unwrap() }).collect()
+}
+
+#[test]
+fn the_lines_to_watch_are_said_by_the_program() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
+    let section = text.split("\n## What to watch\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    assert!(rows.len() >= 8, "{rows:?}");
+    let program = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    for said in rows.iter().flat_map(|row| row.split(" | ").next().unwrap().split('`').skip(1).step_by(2)) {
+        let words = said.trim_end_matches(": …");
+        assert!(program.contains(&format!("{words}\"")) || program.contains(&format!("{words}: ")), "{said}");
+    }
+    let start = section.split("A good start says ").nth(1).unwrap();
+    for said in start.split('`').skip(1).step_by(2).take(2) {
+        assert!(program.contains(&format!("\"{said}\"")), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -23,7 +23,10 @@ const LOOKS_ONCE: u32 = 11;
 impl Dispatcher {
     /// Starts claims for as many jobs as there are free slots.
     pub(super) fn start_claims(&mut self) {
-        while !self.idle_lanes.is_empty() {
+        while !self.idle_lanes.is_empty() && !self.parts.slots.is_enough(self.ready.len()) {
+            if self.waiting.parked() == 0 && self.parts.slots.is_too_little() {
+                return;
+            }
             let order = self.next_order();
             if order.unread.is_empty() && order.parked.is_empty() {
                 return;
@@ -43,10 +46,10 @@ impl Dispatcher {
         ClaimOrder { unread, parked }
     }
 
-    /// When the busiest host leaves no room for unread jobs, learn their hosts: the others need not wait for it.
+    /// When a slow host leaves no room for unread jobs, learn their hosts: the others need not wait for it.
     pub(super) fn start_reading_hosts(&mut self) {
         let slots = &self.parts.slots;
-        if self.waiting.unread() == 0 || slots.free() == 0 || slots.free_for_unknown() > 0 {
+        if self.waiting.unread() == 0 || slots.free() == 0 || !slots.is_held_up() {
             return;
         }
         let Some(lane) = self.idle_hosts_lane.take() else { return };
@@ -73,6 +76,7 @@ impl Dispatcher {
             order.unread.iter().chain(held.keys()).for_each(|job| self.waiting.forget(*job));
             return;
         };
+        tracing::debug!(jobs = claim.jobs.len(), missed = claim.missed.len(), "claimed");
         self.parts.metrics.add(Counter::JobsClaimed, claim.jobs.len() as u64);
         self.watch_peers(claim.peers);
         for (job, reason) in claim.missed {
@@ -85,29 +89,40 @@ impl Dispatcher {
             if let Some(host) = held.remove(&job.id) {
                 self.parts.slots.give_back(&host);
             }
-            self.call(job);
+            self.take_claimed(job);
         }
     }
 
-    /// Begins the call; at a stop the job goes back at once.
-    fn call(&mut self, job: ClaimedJob) {
+    /// Takes in a claimed job: it is called as soon as there is a slot; at a stop it goes back at once.
+    fn take_claimed(&mut self, job: ClaimedJob) {
         self.misses.remove(&job.id);
         self.timers.cancel(job.id);
         self.unrecorded += 1;
         let host = host_key(&job.url);
-        self.parts.slots.take_regardless(&host);
-        let executor = Arc::clone(&self.parts.executor);
+        self.parts.slots.hold(&host);
         if self.stopping.is_some() {
-            self.calls.spawn(async move {
-                executor.give_back(&job).await;
-                host
-            });
+            self.give_back(job, host);
         } else {
+            self.ready.add(job, host, Instant::now());
+        }
+    }
+
+    /// Begins as many calls as there are slots and claimed jobs for them.
+    pub(super) fn start_calls(&mut self, first: Option<&HostKey>) {
+        while let Some((job, host)) = self.ready.next(first, &mut self.parts.slots) {
+            let executor = Arc::clone(&self.parts.executor);
             self.calls.spawn(async move {
                 executor.execute(job, &host).await;
                 host
             });
         }
+    }
+
+    /// Gives a claimed job back uncalled.
+    pub(super) fn give_back(&mut self, job: ClaimedJob, host: HostKey) {
+        self.parts.slots.give_back(&host);
+        let executor = Arc::clone(&self.parts.executor);
+        self.returns.spawn(async move { executor.give_back(&job).await });
     }
 
     fn on_missed(&mut self, job: JobId, reason: Missed) {

@@ -24,7 +24,7 @@ const LOST_AFTER_MICROS: i64 = 2_000_000;
 impl Dispatcher {
     pub(super) fn on_hints(&mut self, hints: Hints) {
         self.overflow |= hints.backlog;
-        self.sweep_cause = self.sweep_cause.or(hints.sweep);
+        self.sweep_cause = SweepCause::graver(self.sweep_cause, hints.sweep);
         for job in hints.jobs {
             self.add(job);
         }
@@ -52,8 +52,11 @@ impl Dispatcher {
         if sweep {
             (self.sweep_due, self.overflow) = (false, false);
             // What is rung from now on is for the next sweep: this one may have looked already.
-            self.sweeping_because = self.sweep_cause.take();
-            self.lanes.spawn(async { Report::Swept(Box::new(sweeper.sweep().await)) });
+            let failed_before = self.sweeping_because.take();
+            self.sweeping_because = SweepCause::graver(self.sweep_cause.take(), failed_before);
+            // Should this sweep fail, their locks will be looked at again.
+            let ended = std::mem::take(&mut self.ended);
+            self.lanes.spawn(async { Report::Swept(Box::new(sweeper.sweep(ended).await)) });
         } else {
             self.lanes.spawn(async { Report::Swept(Box::new(sweeper.refill().await)) });
         }
@@ -73,11 +76,11 @@ impl Dispatcher {
                     self.plan_sweep();
                 }
             }
+            // Nobody would mend it meanwhile: what is called already is finished, and that is all.
+            Err(error) if self.parts.mode == Mode::Once => self.failure = Some(error),
             Err(error) => {
                 tracing::warn!(%error, "the sweep failed; trying again");
                 self.more = false;
-                // The loop sweeps again then, for this cause too.
-                self.sweeping_because = None;
                 self.next_sweep = Instant::now() + AFTER_FAILURE;
             }
         }
@@ -113,17 +116,21 @@ impl Dispatcher {
             return;
         }
         let overdue = found.jobs.iter().filter(|job| job.due_in_micros < -LOST_AFTER_MICROS);
-        let lost = overdue.filter(|job| !self.waiting.knows(job.id) && !found.rescued.contains(&job.id)).count();
+        // One that is locked or not to be seen yet waits for its next look.
+        let told = |job: &JobId| self.waiting.knows(*job) || self.misses.contains_key(job);
+        let lost = overdue.filter(|job| !told(&job.id) && !found.rescued.contains(&job.id)).count();
         let counter = match cause {
             Some(SweepCause::Start) => Counter::LostToDown,
-            Some(SweepCause::Gap | SweepCause::Resumed) => Counter::LostToGap,
+            // The log goes on where it broke off, and is about to show them.
+            Some(SweepCause::Resumed) => return,
+            Some(SweepCause::Gap) => Counter::LostToGap,
             Some(SweepCause::Unreadable | SweepCause::Statement | SweepCause::PreparedCommit) => Counter::LostToDecode,
             Some(SweepCause::PeerGone) | None if self.parts.sweep_pace.borrow().degraded => Counter::LostToDegraded,
             Some(SweepCause::PeerGone) | None => Counter::LostToVisibility,
         };
         if lost > 0 {
             self.parts.metrics.add(counter, lost as u64);
-            tracing::info!(jobs = lost, cause = ?counter, "the sweep found jobs that the log had not shown");
+            tracing::info!(jobs = lost, cause = counter.name(), "the sweep found jobs that the log had not shown");
         }
     }
 }

@@ -12,13 +12,14 @@ use super::SweepPace;
 use super::completer::Done;
 use super::executor::Executor;
 use super::lanes::Report;
+use super::ready::Ready;
 use super::slots::{HostKey, Slots};
 use super::sweeper::Sweeper;
 use super::timers::Timers;
 use super::waiting::Waiting;
 use crate::job::JobId;
 use crate::metrics::Metrics;
-use crate::store::{ClaimTerms, Session, Store};
+use crate::store::{ClaimTerms, Session, Store, StoreError};
 use crate::wakeup::{SweepCause, Wakeup};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -40,6 +41,9 @@ pub enum DispatchError {
     /// Nobody records results any more.
     #[error("the task that records results ended")]
     Completer,
+    /// In [`Mode::Once`]: the database refused the sweep, or is away.
+    #[error("the table could not be searched: {0}")]
+    Sweep(StoreError),
 }
 
 /// When the loop is over.
@@ -92,11 +96,15 @@ pub struct Dispatcher {
     idle_hosts_lane: Option<Session>,
     idle_sweeper: Option<Sweeper>,
     waiting: Waiting,
+    /// Claimed jobs that wait for their calls.
+    ready: Ready,
     timers: Timers,
     /// How often each job was missed in a row for being invisible or locked.
     misses: HashMap<JobId, u32>,
     /// The other dispatchers that are watched.
     peers: HashSet<String>,
+    /// Dispatchers that have ended since the last sweep.
+    ended: Vec<String>,
     /// The table holds more workable rows than were read.
     more: bool,
     /// Hints or timers were dropped: read the backlog from its beginning.
@@ -109,10 +117,14 @@ pub struct Dispatcher {
     /// The time for a sweep has come.
     sweep_due: bool,
     last_sweep: Option<Instant>,
+    /// In [`Mode::Once`]: why there is no more to be done.
+    failure: Option<StoreError>,
     stopping: Option<stopping::Stop>,
     lanes: JoinSet<Report>,
     /// The calls; each brings back the host whose slot it holds.
     calls: JoinSet<HostKey>,
+    /// Claimed jobs on their way back uncalled.
+    returns: JoinSet<()>,
     /// Claimed jobs whose results are not written yet.
     unrecorded: usize,
 }
@@ -128,9 +140,11 @@ impl Dispatcher {
             idle_hosts_lane: Some(hosts_lane),
             idle_sweeper: Some(sweeper),
             waiting: Waiting::default(),
+            ready: Ready::default(),
             timers: Timers::default(),
             misses: HashMap::new(),
             peers: HashSet::new(),
+            ended: Vec::new(),
             more: false,
             overflow: false,
             sweep_cause: Some(SweepCause::Start),
@@ -138,9 +152,11 @@ impl Dispatcher {
             next_sweep: Instant::now() + FAR_AWAY,
             sweep_due: false,
             last_sweep: None,
+            failure: None,
             stopping: None,
             lanes: JoinSet::new(),
             calls: JoinSet::new(),
+            returns: JoinSet::new(),
             unrecorded: 0,
         }
     }
@@ -151,7 +167,7 @@ impl Dispatcher {
         loop {
             self.start_work();
             if self.is_over() {
-                return Ok(());
+                return self.failure.map_or(Ok(()), |error| Err(DispatchError::Sweep(error)));
             }
             let wake_at = self.wake_at();
             tokio::select! {
@@ -165,7 +181,8 @@ impl Dispatcher {
                     Err(error) if error.is_cancelled() => {}
                     report => self.on_report(report?),
                 },
-                Some(host) = self.calls.join_next() => self.parts.slots.give_back(&host?),
+                Some(host) = self.calls.join_next() => self.on_call_ended(&host?),
+                Some(returned) = self.returns.join_next() => returned?,
                 hints = self.parts.wakeup.wait(), if self.stopping.is_none() => self.on_hints(hints),
                 () = tokio::time::sleep_until(wake_at) => self.on_time(),
                 () = self.parts.stop.cancelled(), if self.stopping.is_none() => self.begin_stop(),
@@ -176,9 +193,11 @@ impl Dispatcher {
 
     /// Starts all that can be started now.
     fn start_work(&mut self) {
-        if self.stopping.is_some() {
+        if self.stopping.is_some() || self.failure.is_some() {
             return;
         }
+        self.parts.slots.set_now(Instant::now());
+        self.start_calls(None);
         self.start_sweep();
         self.start_claims();
         self.start_reading_hosts();
@@ -194,8 +213,15 @@ impl Dispatcher {
                 self.idle_hosts_lane = Some(lane);
                 self.on_hosts(hosts);
             }
-            Report::Peer { name, gone } => self.on_peer(&name, gone),
+            Report::Peer { name, gone } => self.on_peer(name, gone),
             Report::Swept(report) => self.on_swept(*report),
+        }
+    }
+
+    fn on_call_ended(&mut self, host: &HostKey) {
+        self.parts.slots.end_call(host);
+        if self.stopping.is_none() {
+            self.start_calls(Some(host));
         }
     }
 
@@ -211,7 +237,9 @@ impl Dispatcher {
     fn wake_at(&self) -> Instant {
         match &self.stopping {
             Some(stop) => stop.next_step(),
-            None => self.timers.next().map_or(self.next_sweep, |timer| timer.min(self.next_sweep)),
+            None => {
+                [self.timers.next(), self.ready.look_at()].into_iter().flatten().fold(self.next_sweep, Instant::min)
+            }
         }
     }
 
@@ -219,6 +247,9 @@ impl Dispatcher {
         let now = Instant::now();
         if self.stopping.is_some() {
             return self.step_stop(now);
+        }
+        for (job, host) in self.ready.take_old(now) {
+            self.give_back(job, host);
         }
         while let Some(job) = self.timers.pop_due(now) {
             self.waiting.add_first(job);
@@ -230,16 +261,21 @@ impl Dispatcher {
     }
 
     fn is_over(&self) -> bool {
-        let resting = self.lanes.is_empty() && self.calls.is_empty() && self.unrecorded == 0;
+        let resting = self.lanes.is_empty() && self.calls.is_empty() && self.returns.is_empty() && self.unrecorded == 0;
         match (&self.stopping, self.parts.mode) {
             (Some(_), _) => resting,
             (None, Mode::Serve) => false,
+            (None, Mode::Once) if self.failure.is_some() => resting,
             (None, Mode::Once) => resting && self.last_sweep.is_some() && !self.has_workable(),
         }
     }
 
     fn has_workable(&self) -> bool {
         let due = self.timers.next().is_some_and(|at| at <= Instant::now());
-        due || self.more || self.overflow || !self.waiting.is_idle() || !self.misses.is_empty()
+        due || self.more
+            || self.overflow
+            || self.sweep_cause.is_some()
+            || !self.waiting.is_idle()
+            || !self.misses.is_empty()
     }
 }

@@ -4,29 +4,35 @@
 //! They need no register: a dispatcher that works shows itself, for its name stands in the rows that it has.
 
 use super::{Dispatcher, Mode};
-use crate::dispatch::lanes::peer_lane;
+use crate::dispatch::lanes::{peer_lane, suspect_lane};
 use crate::wakeup::SweepCause;
 
 /// The most dispatchers that are watched, with a connection each; the jobs of others wait for a sweep.
 const WATCHED: usize = 16;
 
 impl Dispatcher {
-    /// Watches the dispatchers that are not watched yet.
+    /// Watches the dispatchers that are not watched yet. The one-time mode only finds out which of them have ended.
     pub(super) fn watch_peers(&mut self, names: impl IntoIterator<Item = String>) {
-        if self.parts.mode == Mode::Once || self.stopping.is_some() {
+        if self.stopping.is_some() {
             return;
         }
         for name in names {
-            if name != self.parts.terms.dispatcher && self.peers.len() < WATCHED && self.peers.insert(name.clone()) {
-                self.lanes.spawn(peer_lane(self.parts.store.session(), name, self.parts.stop.clone()));
+            if name == self.parts.terms.dispatcher || self.peers.len() >= WATCHED || !self.peers.insert(name.clone()) {
+                continue;
             }
+            let (session, stop) = (self.parts.store.session(), self.parts.stop.clone());
+            match self.parts.mode {
+                Mode::Serve => self.lanes.spawn(peer_lane(session, name, stop)),
+                Mode::Once => self.lanes.spawn(suspect_lane(session, name, stop)),
+            };
         }
     }
 
-    pub(super) fn on_peer(&mut self, name: &str, gone: bool) {
-        self.peers.remove(name);
+    pub(super) fn on_peer(&mut self, name: String, gone: bool) {
+        self.peers.remove(&name);
         if gone {
-            tracing::info!(peer = name, "another dispatcher has ended; looking for jobs that it left");
+            tracing::info!(peer = name, "another dispatcher has ended; taking back the jobs that it left");
+            self.ended.push(name);
             self.sweep_cause.get_or_insert(SweepCause::PeerGone);
         }
     }

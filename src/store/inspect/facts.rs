@@ -59,7 +59,7 @@ const OURS: &str = "TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ('queued_job', '
 
 /// Reads them all. Waits for no table longer than five seconds, should somebody be altering it.
 pub(super) async fn read(session: &mut Session, database: &str) -> Result<Facts, StoreError> {
-    within_deadline(async {
+    within_deadline(session.bounds(), async {
         // Not kept for other deeds: the limit is for these statements alone.
         let mut lease = session.lease().await?;
         let conn = lease.conn();

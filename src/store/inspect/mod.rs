@@ -5,6 +5,7 @@
 mod connecting;
 mod facts;
 mod finding;
+mod hosts;
 mod log;
 mod probes;
 mod rights;
@@ -16,6 +17,7 @@ mod wanted;
 
 pub use connecting::judge_connecting;
 pub use finding::{Finding, Severity, Topic};
+pub use hosts::inspect_others;
 
 use super::error::StoreError;
 use super::{LogHead, Servers, Store};

@@ -11,8 +11,13 @@ const OLDEST_MARIADB: [u32; 3] = [10, 6, 0];
 
 pub(super) fn judge(facts: &Facts, terms: &Terms) -> Vec<Finding> {
     let server = &facts.server;
-    let all = [version(server), read_only(server), server_id(server, terms), cluster(server)];
-    all.into_iter().flatten().chain(durability(server)).collect()
+    let own = [read_only(server), server_id(server, terms), cluster(server)];
+    own.into_iter().flatten().chain(judge_in_general(server)).collect()
+}
+
+/// What can be said of a server whether or not it is the one that we work on.
+pub(super) fn judge_in_general(server: &ServerFacts) -> Vec<Finding> {
+    version(server).into_iter().chain(durability(server)).chain(group(server)).collect()
 }
 
 fn version(server: &ServerFacts) -> Option<Finding> {
@@ -58,6 +63,24 @@ fn cluster(server: &ServerFacts) -> Option<Finding> {
         };
         Finding::remark(Topic::Server, what, mend)
     })
+}
+
+/// Two settings of a group's member with which clients may end up on a server that is no longer of the group.
+fn group(server: &ServerFacts) -> Vec<Finding> {
+    if server.variable("group_replication_group_name").is_empty() {
+        return Vec::new();
+    }
+    let boot = ("group_replication_start_on_boot", "OFF", "ON");
+    let majority = ("group_replication_unreachable_majority_timeout", "0", "10");
+    let risks = [
+        (boot, "a member that is started anew takes writes of its own, outside the group"),
+        (majority, "a primary that can't reach the majority keeps its clients waiting instead of letting them go"),
+    ];
+    let found = risks.into_iter().filter(|((name, value, _), _)| server.variable(name) == *value);
+    let finding = |((name, value, better), risk): ((&str, &str, &str), &str)| {
+        Finding::remark(Topic::Server, format!("{name} is {value}: {risk}"), set_for_good(server.flavour, name, better))
+    };
+    found.map(finding).collect()
 }
 
 fn durability(server: &ServerFacts) -> Vec<Finding> {
@@ -118,6 +141,19 @@ mod tests {
         let clash = Terms { server_id: Some(1), ..terms() };
         assert_eq!(server_id(&server(&[("server_id", "1")]), &clash).unwrap().topic, Topic::Settings);
         assert_eq!(server_id(&server(&[("server_id", "2")]), &clash), None);
+    }
+
+    #[test]
+    fn a_member_of_a_group_that_keeps_clients_to_itself_is_told_how_to_let_them_go() {
+        let member = [
+            ("group_replication_group_name", "8f1c9f2e-6a0b-4b55-9d0b-5a5f3f7c2d11"),
+            ("group_replication_start_on_boot", "OFF"),
+            ("group_replication_unreachable_majority_timeout", "0"),
+        ];
+        let found = group(&server(&member));
+        assert_eq!(whats(&found), "remark remark");
+        assert_eq!(found[1].mend, "SET PERSIST group_replication_unreachable_majority_timeout = 10;");
+        assert_eq!(group(&server(&member[1..])), []);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod breaks;
 mod connections;
 mod contents;
 mod inserts;
+mod panics;
 mod rig;
 mod transactions;
 

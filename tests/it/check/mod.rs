@@ -1,6 +1,7 @@
 //! `strings-queue check` on real servers: what it finds, and that what it says mends it.
 
 mod grants;
+mod hosts;
 mod server;
 mod settings;
 mod tables;

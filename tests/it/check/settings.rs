@@ -16,6 +16,13 @@ async fn wrong_settings_exit_2() {
 }
 
 #[tokio::test]
+async fn nothing_is_said_but_the_findings() {
+    let database = TestDatabase::with_schema().await;
+    let checked = check(&database.ini("")).await;
+    assert_eq!((checked.stdout.as_str(), checked.stderr.as_str()), ("0 faults, 0 remarks\n", ""), "{checked}");
+}
+
+#[tokio::test]
 async fn unwise_settings_are_remarks() {
     let database = TestDatabase::with_schema().await;
     let checked = check(&database.ini("[dispatch]\nmax_in_flight: 3\nmax_in_flight_per_host: 4")).await;

@@ -2,12 +2,16 @@
 #![allow(dead_code, reason = "a kit: not every run of the tests uses every tool")]
 
 pub mod account;
+pub mod cluster;
 pub mod database;
 pub mod factory;
+pub mod group;
 pub mod names;
+pub mod pair;
 pub mod proxy;
 pub mod receiver;
 pub mod server;
 pub mod service;
+pub mod tiny_disk;
 pub mod tls;
 pub mod wait;

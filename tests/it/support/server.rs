@@ -3,8 +3,18 @@
 use super::database::{TestServer, server_program};
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use strings_queue::sandbox::{PrivateServer, ServerOptions};
 use tempfile::TempDir;
+
+/// The folder of the plugins that came with the server under test, if it has this one.
+pub fn server_plugin(file: &str) -> Option<PathBuf> {
+    let program = server_program();
+    let beside = program.parent()?;
+    // As packages install it; as it is unpacked beside its program.
+    let folders = ["/usr/lib/mysql/plugin".into(), beside.join("root/usr/lib/mysql/plugin")];
+    folders.into_iter().find(|folder: &PathBuf| folder.join(file).exists())
+}
 
 /// The server program under test on a directory of its own; gone when dropped.
 pub struct OwnServer {
@@ -12,7 +22,7 @@ pub struct OwnServer {
     running: Option<PrivateServer>,
     options: ServerOptions,
     access: TestServer,
-    _folder: TempDir,
+    folder: Option<TempDir>,
 }
 
 impl OwnServer {
@@ -21,7 +31,14 @@ impl OwnServer {
         let folder = TempDir::new().unwrap();
         // The server runs as another user when we are root.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let mut options = ServerOptions::new(folder.path().join("server"));
+        let mut server = OwnServer::start_in(folder.path(), arguments).await;
+        server.folder = Some(folder);
+        server
+    }
+
+    /// The same on a folder that is the caller's.
+    pub async fn start_in(folder: &Path, arguments: &[&str]) -> OwnServer {
+        let mut options = ServerOptions::new(folder.join("server"));
         options.program = Some(server_program());
         options.open_root = true;
         options.arguments = arguments.iter().map(ToString::to_string).collect();
@@ -29,7 +46,7 @@ impl OwnServer {
         options.port = Some(running.port());
         let name = TestServer::get().name.clone();
         let access = TestServer { port: running.port(), socket: running.socket().to_owned(), name };
-        OwnServer { running: Some(running), options, access, _folder: folder }
+        OwnServer { running: Some(running), options, access, folder: None }
     }
 
     /// How to reach it, for `TestDatabase::create_on`; the same after a restart.
@@ -40,6 +57,14 @@ impl OwnServer {
     /// Its process, for signals.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.running.as_ref().expect("a running server").pid()).unwrap()
+    }
+
+    /// The last lines of its log.
+    pub fn log_tail(&self) -> String {
+        let folder = self.running.as_ref().expect("a running server").directory().to_owned();
+        let log = std::fs::read_to_string(folder.join("server.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
     /// Sends it a signal: `Signal::STOP`, `Signal::CONT`.
@@ -56,6 +81,11 @@ impl OwnServer {
     /// SIGTERM, and gone.
     pub async fn stop(&mut self) {
         self.running.take().expect("a running server").stop().await;
+    }
+
+    /// One more option, from the next start on.
+    pub fn add_option(&mut self, option: &str) {
+        self.options.arguments.push(option.to_owned());
     }
 
     /// Starts it again after [`kill`](Self::kill) or [`stop`](Self::stop), on the same data and the same port.

@@ -5,6 +5,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
 
 /// A certificate authority.
@@ -44,6 +45,14 @@ impl Authority {
         let mut params = names(&["localhost", "127.0.0.1", "::1"]);
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
+        self.sign(&params)
+    }
+
+    /// Papers for `localhost` that end at that time (seconds since 1970).
+    pub fn ending_at(&self, unix_secs: u64) -> Identity {
+        let mut params = names(&["localhost", "127.0.0.1", "::1"]);
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(unix_secs);
         self.sign(&params)
     }
 

@@ -47,7 +47,7 @@ pub struct Proxy {
 }
 
 struct Shared {
-    target: SocketAddr,
+    target: Mutex<SocketAddr>,
     ways: [OneWay; 2],
     traps: Mutex<Vec<Arc<trap::Armed>>>,
     /// Ends the connections of now; replaced at each cut.
@@ -68,7 +68,7 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            target,
+            target: Mutex::new(target),
             ways: [OneWay::new(), OneWay::new()],
             traps: Mutex::default(),
             cut: Mutex::default(),
@@ -86,6 +86,11 @@ impl Proxy {
 
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Leads the connections that come from now on to another server, as a name does whose address has changed.
+    pub fn lead_to(&self, target: SocketAddr) {
+        *self.shared.target.lock().unwrap() = target;
     }
 
     /// What happens to the bytes of one way from now on, on all connections.
@@ -208,7 +213,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 /// Both ways of one connection, until both have ended or it is cut.
 async fn carry(mut client: TcpStream, shared: Arc<Shared>, cut: CancellationToken) {
-    let Ok(mut server) = TcpStream::connect(shared.target).await else { return };
+    let target = *shared.target.lock().unwrap();
+    let Ok(mut server) = TcpStream::connect(target).await else { return };
     shared.open.fetch_add(1, Ordering::SeqCst);
     for stream in [&client, &server] {
         let _ = stream.set_nodelay(true);

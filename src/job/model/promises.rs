@@ -1,0 +1,42 @@
+//! What the model holds every step to.
+
+use super::super::{Attempt, JobState};
+use super::Setting;
+use super::steps::Step;
+use super::world::{Hand, Job, World};
+
+/// A result is written only over the claim that it is of.
+pub(super) fn overwritten<const JOBS: usize>(
+    before: &World<JOBS>,
+    step: Step,
+    job: usize,
+    new: &Job,
+) -> Option<String> {
+    let (Step::Finish(who, of) | Step::LoseAnswer(who, of)) = step else { return None };
+    let Hand::Called(proof, _) = before.dispatchers[who].hands[job] else { return None };
+    let row = before.jobs[job].row;
+    let own = (Some(proof.token.into()), Attempt(proof.attempt)) == (row.token, row.attempt);
+    (of == job && new.row != row && !own).then(|| "a result was written over another claim".to_owned())
+}
+
+impl<const JOBS: usize> Setting<JOBS> {
+    pub(super) fn wrong_of_job(&self, after: &World<JOBS>, old: &Job, new: &Job) -> Option<String> {
+        let undisturbed = after.faults == self.faults && after.stops == self.stops && after.cancels == self.cancels;
+        let (calls, attempt) = (i64::from(new.calls), i64::from(new.row.attempt.0));
+        let allowed = 1 + i64::from(self.retries.max(0)) + i64::from(new.rescued) + i64::from(new.cut_off);
+        let ended = new.row.state.is_final() && !old.row.state.is_final();
+        if old.row.state.is_final() && new.row != old.row {
+            return Some("a final state changed".to_owned());
+        }
+        if calls > allowed {
+            return Some(format!("called {calls} times; {allowed} are promised"));
+        }
+        if calls > attempt + i64::from(new.cut_off) {
+            return Some(format!("called {calls} times in {attempt} tries"));
+        }
+        if ended && undisturbed && calls != attempt {
+            return Some(format!("called {calls} times in {attempt} tries without a fault"));
+        }
+        (new.row.state == JobState::Executing && new.row.token.is_none()).then(|| "executing for nobody".to_owned())
+    }
+}

@@ -1,0 +1,72 @@
+//! Peers: the other dispatchers, as their rows and their locks show them.
+
+use super::error::StoreError;
+use super::owner::wait_for_lock;
+use super::session::{Session, within_deadline};
+use mysql_async::prelude::Queryable;
+use std::time::Duration;
+
+/// So many looks at a lock, so far apart: about a second. A live dispatcher whose connections were cut has its lock
+/// again sooner, and a rescue has to begin within two seconds of a death.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+/// How long one question whether a dispatcher has ended stays open, in seconds.
+const WATCH_SECS: u32 = 3_600;
+
+/// The dispatchers that have jobs now. Reads the executing rows through the index on state; takes no lock.
+pub async fn read_owners(session: &mut Session) -> Result<Vec<String>, StoreError> {
+    within_deadline(session.bounds(), async {
+        let mut lease = session.lease().await?;
+        // No server takes an empty name as a lock's, and a hand may have written one.
+        let sql = "SELECT DISTINCT claimed_by FROM queued_job WHERE state = 'executing' AND claimed_by > ''";
+        let owners = lease.conn().query(sql).await?;
+        lease.keep();
+        Ok(owners)
+    })
+    .await
+}
+
+/// Waits until the dispatcher of that name has ended, at most an hour; false: it still lives.
+///
+/// One statement that waits for the lock of that name: the server grants it the moment the dispatcher's
+/// connections are gone, and it is let go again at once. No deadline: waiting is the deed.
+pub async fn await_owner_end(session: &mut Session, name: &str) -> Result<bool, StoreError> {
+    let bounds = session.bounds();
+    let ended = tokio::select! {
+        ended = wait_for_lock(session, name, WATCH_SECS) => ended?,
+        // Locks on a server that nobody works with any more show nothing.
+        () = bounds.left_behind() => return Ok(false),
+    };
+    if ended {
+        let mut lease = session.lease().await?;
+        lease.conn().exec_drop("DO RELEASE_LOCK(?)", (name,)).await?;
+        lease.keep();
+    }
+    Ok(ended)
+}
+
+/// Whether the lock of a dispatcher that seems to have ended stays free: proof of its death. Takes about a second; less
+/// if it lives, and more on a server that we have just come to.
+pub async fn confirm_owner_end(session: &mut Session, name: &str) -> Result<bool, StoreError> {
+    let mut looks = 0;
+    while looks < LOOKS || !session.has_settled() {
+        if looks > 0 {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        if !is_free(session, name).await? {
+            return Ok(false);
+        }
+        looks += 1;
+    }
+    Ok(true)
+}
+
+async fn is_free(session: &mut Session, name: &str) -> Result<bool, StoreError> {
+    within_deadline(session.bounds(), async {
+        let mut lease = session.lease().await?;
+        let free: Option<Option<i64>> = lease.conn().exec_first("SELECT IS_FREE_LOCK(?)", (name,)).await?;
+        lease.keep();
+        Ok(free.flatten() == Some(1))
+    })
+    .await
+}

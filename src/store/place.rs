@@ -1,0 +1,129 @@
+//! Place: which of the servers we work on, since when, and whether to look for another first. Pure.
+
+use super::server::ServerIdentity;
+use std::time::{Duration, Instant};
+
+/// Behind one address another server may answer each time. Such a change is followed no more often than this, or
+/// all sessions would chase each other.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// Where we are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Place {
+    /// Which of the hosts.
+    index: usize,
+    /// Which server it was, once we have been there.
+    identity: Option<ServerIdentity>,
+    /// How often we went elsewhere. A connection of an earlier place is not used again.
+    moves: u64,
+    /// When we came here, or back here, from a server that was lost to us; none at a first start.
+    arrived: Option<Instant>,
+    /// Nobody answered when we last looked for a server.
+    away: bool,
+    /// It left a deed unanswered: the other hosts are tried before it.
+    suspect: bool,
+}
+
+impl Place {
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(super) fn moves(&self) -> u64 {
+        self.moves
+    }
+
+    pub(super) fn arrived(&self) -> Option<Instant> {
+        self.arrived
+    }
+
+    /// The hosts in the order in which they are to be tried.
+    pub(super) fn order(&self, count: usize) -> impl Iterator<Item = usize> {
+        let first = self.index + usize::from(self.suspect);
+        (0..count).map(move |step| (first + step) % count)
+    }
+
+    /// A connection was made that can be used: to this host, where this server answered. True: we have moved.
+    pub(super) fn land(&mut self, index: usize, identity: &ServerIdentity, now: Instant) -> bool {
+        let settling = self.arrived.is_some_and(|arrived| now < arrived + SETTLING);
+        let other_server = self.identity.as_ref().is_some_and(|known| known != identity) && !settling;
+        let moved = self.identity.is_some() && index != self.index || other_server;
+        if moved || self.away {
+            self.arrived = Some(now);
+        }
+        if moved || self.identity.is_none() {
+            self.identity = Some(identity.clone());
+        }
+        self.index = index;
+        self.moves += u64::from(moved);
+        (self.away, self.suspect) = (false, false);
+        moved
+    }
+
+    /// No host could be used.
+    pub(super) fn lose(&mut self) {
+        self.away = true;
+    }
+
+    /// A deed of a connection of that place was not answered in time.
+    pub(super) fn suspect(&mut self, moves: u64) {
+        self.suspect |= self.moves == moves;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(name: &str) -> ServerIdentity {
+        ServerIdentity::named(name)
+    }
+
+    fn at(index: usize, name: &str, now: Instant) -> Place {
+        let mut place = Place::default();
+        assert!(!place.land(index, &server(name), now));
+        place
+    }
+
+    #[test]
+    fn the_first_landing_is_no_move_and_the_next_host_is_one() {
+        let now = Instant::now();
+        let mut place = at(1, "b", now);
+        assert_eq!((place.index(), place.moves(), place.arrived()), (1, 0, None));
+        assert!(place.land(2, &server("c"), now));
+        assert_eq!((place.index(), place.moves(), place.arrived()), (2, 1, Some(now)));
+        assert!(!place.land(2, &server("c"), now));
+        assert_eq!(place.order(3).collect::<Vec<_>>(), [2, 0, 1]);
+    }
+
+    #[test]
+    fn another_server_behind_the_same_address_is_a_move_but_not_all_the_time() {
+        let start = Instant::now();
+        let mut place = at(0, "a", start);
+        assert!(place.land(0, &server("b"), start));
+        assert!(!place.land(0, &server("a"), start + SETTLING / 2));
+        assert!(place.land(0, &server("a"), start + SETTLING));
+        assert_eq!(place.moves(), 2);
+    }
+
+    #[test]
+    fn coming_back_after_an_outage_is_an_arrival_but_no_move() {
+        let (start, later) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+        let mut place = at(0, "a", start);
+        place.lose();
+        assert!(!place.land(0, &server("a"), later));
+        assert_eq!((place.moves(), place.arrived()), (0, Some(later)));
+    }
+
+    #[test]
+    fn a_host_that_did_not_answer_is_tried_last_until_it_is_used_again() {
+        let now = Instant::now();
+        let mut place = at(0, "a", now);
+        place.suspect(1);
+        assert_eq!(place.order(3).collect::<Vec<_>>(), [0, 1, 2]);
+        place.suspect(0);
+        assert_eq!(place.order(3).collect::<Vec<_>>(), [1, 2, 0]);
+        place.land(0, &server("a"), now);
+        assert_eq!(place.order(3).next(), Some(0));
+    }
+}

@@ -1,0 +1,82 @@
+//! The process is gone from one moment to the next, at each boundary; it is started again, and every job comes to
+//! its end.
+
+use super::stage::{SOON, Stage};
+use std::ops::RangeInclusive;
+
+/// One call at a time, so that it is known how many jobs may be called once more. A slot is free again when its call
+/// has ended: the result of the call before may still be on its way.
+const ONE_BY_ONE: &str = "max_in_flight: 1";
+const JOBS: usize = 8;
+
+/// Aborts at the fourth time that the place is reached; so many calls may be made twice.
+async fn abort_at(place: &str, again: RangeInclusive<usize>) {
+    let stage = Stage::set().await;
+    let ids = stage.insert(JOBS).await;
+    let mut first = stage.program(&format!("{place}=3*off->1*return(abort)"), ONE_BY_ONE);
+    let ended = first.wait_for_exit(SOON).await;
+    assert_eq!(ended.code(), None, "{place}: ended by a signal: {ended:?}");
+    let written: Vec<u64> = stage.database.query("SELECT id FROM queued_job WHERE state = 'completed'").await;
+    let mut second = stage.program("", ONE_BY_ONE);
+    stage.until_all_final().await;
+    stage.check(&ids, 2).await;
+    let calls = stage.calls();
+    assert!(written.iter().all(|id| calls[id] == 1), "a written result was not enough: {calls:?}");
+    assert!(again.contains(&(stage.receiver.count() - JOBS)), "{place}: {calls:?}");
+    assert_eq!(second.stop(SOON).await, Some(0));
+}
+
+#[tokio::test]
+async fn after_a_claim_its_job_is_called_once_by_the_next() {
+    abort_at("claim-committed", 0..=1).await;
+}
+
+#[tokio::test]
+async fn before_a_call_its_job_is_called_once_by_the_next() {
+    abort_at("before-call", 0..=1).await;
+}
+
+#[tokio::test]
+async fn after_a_call_its_job_is_called_again() {
+    abort_at("after-call", 1..=2).await;
+}
+
+#[tokio::test]
+async fn before_a_finish_its_job_is_called_again() {
+    abort_at("before-finish", 1..=2).await;
+}
+
+#[tokio::test]
+async fn after_a_finish_its_job_is_not_called_again() {
+    abort_at("finish-committed", 0..=1).await;
+}
+
+#[tokio::test]
+async fn while_the_log_is_read_nothing_is_lost() {
+    let stage = Stage::set().await;
+    let mut first = stage.program("log-read=30*off->1*return(abort)", "");
+    first.wait_for_line("following the log", SOON).await;
+    // Each insert makes more than one event: the order strikes among them.
+    let ids = stage.insert(20).await;
+    first.wait_for_exit(SOON).await;
+    let mut second = stage.program("", "");
+    stage.until_all_final().await;
+    stage.check(&ids, 2).await;
+    assert_eq!(second.stop(SOON).await, Some(0));
+}
+
+#[tokio::test]
+async fn with_many_calls_at_once_no_more_of_them_are_made_again_than_were_in_flight() {
+    const SLOTS: usize = 10;
+    let stage = Stage::set().await;
+    let ids = stage.insert(60).await;
+    let settings = format!("max_in_flight: {SLOTS}");
+    let mut first = stage.program("after-call=25*off->1*return(abort)", &settings);
+    first.wait_for_exit(SOON).await;
+    let mut second = stage.program("", &settings);
+    stage.until_all_final().await;
+    stage.check(&ids, 2).await;
+    // A result may wait for its batch while its slot is taken again.
+    assert!(stage.receiver.count() <= ids.len() + 2 * SLOTS, "{}", stage.receiver.count());
+    assert_eq!(second.stop(SOON).await, Some(0));
+}

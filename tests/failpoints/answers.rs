@@ -1,0 +1,50 @@
+//! Answers of the database that never come, and a log that breaks off.
+
+use super::stage::{SOON, Stage};
+
+#[tokio::test]
+async fn a_claim_whose_answer_is_lost_is_found_again_and_charges_nothing() {
+    let stage = Stage::set().await;
+    let ids = stage.insert(5).await;
+    let mut service = stage.program("claim-committed=2*return(error)", "");
+    stage.until_all_final().await;
+    stage.check(&ids, 1).await;
+    for id in ids {
+        assert_eq!(stage.row(id).await.attempt, 1);
+    }
+    assert_eq!(service.stop(SOON).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_finish_whose_answer_is_lost_is_written_once() {
+    let stage = Stage::set().await;
+    let ids = stage.insert(5).await;
+    let mut service = stage.program("finish-committed=3*return(error)", "");
+    stage.until_all_final().await;
+    assert_eq!(service.stop(SOON).await, Some(0));
+    stage.check(&ids, 1).await;
+    assert_eq!(stage.lines_with("refused").await, 0);
+    assert_eq!(stage.lines_with("Calling job").await, 5);
+}
+
+#[tokio::test]
+async fn a_finish_that_cannot_be_sent_is_sent_until_it_can() {
+    let stage = Stage::set().await;
+    let ids = stage.insert(5).await;
+    let mut service = stage.program("before-finish=3*return(error)", "");
+    stage.until_all_final().await;
+    assert_eq!(service.stop(SOON).await, Some(0));
+    stage.check(&ids, 1).await;
+}
+
+#[tokio::test]
+async fn a_log_that_breaks_off_again_and_again_is_taken_up_where_it_was() {
+    let stage = Stage::set().await;
+    let mut service = stage.program("log-read=40*off->1*return(error)->40*off->1*return(error)", "");
+    service.wait_for_line("following the log", SOON).await;
+    let ids = stage.insert(40).await;
+    stage.until_all_final().await;
+    stage.check(&ids, 1).await;
+    service.wait_for_line("the log is not being followed", SOON).await;
+    assert_eq!(service.stop(SOON).await, Some(0));
+}

@@ -1,0 +1,96 @@
+//! Jobs, a handler, and the program with orders for its failpoints; and what must hold afterwards, whatever they were.
+
+use crate::support::database::TestDatabase;
+use crate::support::factory::job;
+use crate::support::receiver::Receiver;
+use crate::support::service::{Service, program};
+use crate::support::wait::until;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Long enough for anything that happens at all.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// A sweep so far away that what happens soon happens for another reason.
+const FAR_AWAY: u32 = 3_600;
+
+/// A database and a handler that answers 200.
+pub struct Stage {
+    pub database: TestDatabase,
+    pub receiver: Receiver,
+}
+
+/// A job's row, as far as these tests look at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub state: String,
+    pub attempt: u32,
+    pub remaining_retries: i32,
+}
+
+impl Stage {
+    pub async fn set() -> Stage {
+        Stage { database: TestDatabase::with_schema().await, receiver: Receiver::start().await }
+    }
+
+    /// Inserts so many jobs with five retries, each to be tried again at once; their ids.
+    pub async fn insert(&self, jobs: usize) -> Vec<u64> {
+        let row = job().url(self.receiver.url("/")).retries(5).retry_delay(0).timeout(20);
+        row.insert_times(&self.database, jobs).await
+    }
+
+    /// The program with orders, such as `claim-committed=1*return(abort)`, and settings of `[dispatch]`.
+    pub fn program(&self, orders: &str, dispatch: &str) -> Service {
+        self.program_sweeping(orders, dispatch, FAR_AWAY)
+    }
+
+    /// The same, with a sweep every so many seconds.
+    pub fn program_sweeping(&self, orders: &str, dispatch: &str, sweep_secs: u32) -> Service {
+        let ini = self.database.ini(&format!("[sweep]\ninterval_secs: {sweep_secs}\n[dispatch]\n{dispatch}\n"));
+        let mut command = program();
+        command.arg("run").arg(ini).env("FAILPOINTS", orders);
+        Service::spawn(command)
+    }
+
+    /// Waits until every job is in a final state.
+    pub async fn until_all_final(&self) {
+        let unfinished = "SELECT EXISTS (SELECT 1 FROM queued_job WHERE state NOT IN ('completed', 'discarded'))";
+        until("every job is final", SOON, async || !self.database.query_one::<bool>(unfinished).await).await;
+    }
+
+    pub async fn row(&self, id: u64) -> Seen {
+        let sql = format!("SELECT CAST(state AS CHAR), attempt, remaining_retries FROM queued_job WHERE id = {id}");
+        let (state, attempt, remaining_retries) = self.database.query_one(&sql).await;
+        Seen { state, attempt, remaining_retries }
+    }
+
+    /// How often each job was called.
+    pub fn calls(&self) -> HashMap<u64, usize> {
+        let mut calls = HashMap::new();
+        for request in self.receiver.requests() {
+            *calls.entry(request.job_id().unwrap()).or_default() += 1;
+        }
+        calls
+    }
+
+    /// How many lines of the history hold this text.
+    pub async fn lines_with(&self, text: &str) -> i64 {
+        let sql = format!("SELECT COUNT(*) FROM queued_job_log WHERE msg LIKE '%{text}%'");
+        self.database.query_one(&sql).await
+    }
+
+    /// What holds after every order: all jobs succeeded, each called at least once and at most so often; no try
+    /// without its charge; each success written once, with one line.
+    pub async fn check(&self, ids: &[u64], most_calls: usize) {
+        let calls = self.calls();
+        for id in ids {
+            let (row, calls) = (self.row(*id).await, calls.get(id).copied().unwrap_or_default());
+            assert_eq!(row.state, "completed", "job {id}: {row:?}");
+            assert!((1..=most_calls).contains(&calls), "job {id} was called {calls} times: {row:?}");
+            assert!(calls <= row.attempt as usize, "job {id} was called {calls} times: {row:?}");
+            assert_eq!(row.attempt.cast_signed() - 1, 5 - row.remaining_retries, "job {id}: {row:?}");
+        }
+        assert_eq!(calls.len(), ids.len(), "jobs that nobody inserted");
+        assert_eq!(self.lines_with("Job succeeded").await, i64::try_from(ids.len()).unwrap());
+    }
+}

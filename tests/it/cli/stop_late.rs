@@ -1,0 +1,143 @@
+//! A stop at the worst moments ends within `drain_secs` and two seconds, and loses nothing.
+
+use super::stop::{assert_ends_in_time, draining};
+use super::{SOON, times};
+use crate::support::database::TestDatabase;
+use crate::support::factory::job;
+use crate::support::proxy::Proxy;
+use crate::support::receiver::{Answer, Gate, Received, Receiver};
+use crate::support::service::Service;
+use crate::support::wait::until;
+use mysql_async::prelude::Queryable;
+use rustix::process::Signal;
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use tokio::net::TcpListener;
+
+async fn count(database: &TestDatabase, condition: &str) -> u64 {
+    database.query_one(&format!("SELECT COUNT(*) FROM queued_job WHERE {condition}")).await
+}
+
+#[tokio::test]
+async fn while_a_database_that_refuses_is_waited_for() {
+    let database = TestDatabase::with_schema().await;
+    let proxy = Proxy::start(database.server().address()).await;
+    proxy.refuse().await;
+    let mut service = Service::run(&database.ini_at(proxy.port(), &draining(0)));
+    service.wait_for_line("the database is not there yet", SOON).await;
+    assert_eq!(assert_ends_in_time(&mut service, Signal::TERM, 0).await, Some(0));
+}
+
+#[tokio::test]
+async fn while_a_database_that_never_greets_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let ini = folder.path().join("db.ini");
+    let port = silent.local_addr().unwrap().port();
+    let db = format!("host: 127.0.0.1\nport: {port}\nuser: a\ndb: b\n{}\n", draining(0));
+    std::fs::write(&ini, format!("[db]\n{db}")).unwrap();
+    for command in ["run", "once"] {
+        let mut service = Service::start([command.as_ref(), ini.as_os_str()]);
+        let connection = silent.accept().await.unwrap();
+        assert_eq!(assert_ends_in_time(&mut service, Signal::INT, 0).await, Some(0));
+        drop(connection);
+    }
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_and_nothing_is_in_flight() {
+    let database = TestDatabase::with_schema().await;
+    let proxy = Proxy::start(database.server().address()).await;
+    let mut service = Service::run(&database.ini_at(proxy.port(), &draining(0)));
+    service.wait_for_line("following the log", SOON).await;
+    proxy.refuse().await;
+    proxy.cut_all();
+    service.wait_for_line("the log is not being followed", SOON).await;
+    assert_eq!(assert_ends_in_time(&mut service, Signal::TERM, 0).await, Some(0));
+}
+
+/// Its result can't be written, so that the end is no clean one; the next start calls the job again.
+async fn with_a_call_in_flight(lose: impl AsyncFnOnce(&Proxy)) {
+    let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
+    let gate = Gate::closed();
+    receiver.on_turns("/", [Answer::ok().behind(&gate), Answer::ok()]);
+    let proxy = Proxy::start(database.server().address()).await;
+    let mut service = Service::run(&database.ini_at(proxy.port(), &draining(1)));
+    service.wait_for_line("following the log", SOON).await;
+    let id = job().url(receiver.url("/")).insert(&database).await;
+    receiver.wait_for(1, SOON).await;
+    lose(&proxy).await;
+    gate.open();
+    service.wait_for_line("Job succeeded", SOON).await;
+    assert_eq!(assert_ends_in_time(&mut service, Signal::TERM, 1).await, Some(1));
+    service.wait_for_line("the service had to stop while the database was away", SOON).await;
+    assert_eq!(count(&database, &format!("id = {id} AND state = 'executing'")).await, 1);
+    drop(proxy);
+    let _again = Service::run(&database.ini(&draining(1)));
+    until("the job is done", SOON, async || count(&database, "state = 'completed'").await == 1).await;
+    assert_eq!(receiver.count(), 2);
+}
+
+#[tokio::test]
+async fn while_the_database_refuses_and_a_result_is_unwritten() {
+    with_a_call_in_flight(async |proxy| {
+        proxy.refuse().await;
+        proxy.cut_all();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_the_database_hangs_and_a_result_is_unwritten() {
+    with_a_call_in_flight(async |proxy| proxy.stall()).await;
+}
+
+#[tokio::test]
+async fn while_a_claim_waits_for_the_table() {
+    let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
+    let mut service = Service::run(&database.ini(&draining(0)));
+    service.wait_for_line("following the log", SOON).await;
+    let mut other = database.conn().await;
+    other.query_drop("LOCK TABLES queued_job WRITE").await.unwrap();
+    let insert = format!("INSERT INTO queued_job (http_method, url) VALUES ('get', '{}')", receiver.url("/"));
+    other.query_drop(insert).await.unwrap();
+    until("the claim waits", SOON, async || {
+        let sql = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND state LIKE 'Waiting%'";
+        database.query_one::<u64>(sql).await > 0
+    })
+    .await;
+    assert_eq!(assert_ends_in_time(&mut service, Signal::TERM, 0).await, Some(0));
+    other.query_drop("UNLOCK TABLES").await.unwrap();
+    let _again = Service::run(&database.ini(&draining(0)));
+    until("the job is done", SOON, async || count(&database, "state = 'completed'").await == 1).await;
+    assert_eq!(receiver.count(), 1);
+}
+
+#[tokio::test]
+async fn while_no_handler_ever_answers() {
+    let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
+    receiver.on("/", Answer::never());
+    let ids = job().url(receiver.url("/")).timeout(3_600).insert_times(&database, 100).await;
+    let mut service = Service::run(&database.ini(&draining(1)));
+    receiver.wait_for(ids.len(), SOON).await;
+    assert_eq!(assert_ends_in_time(&mut service, Signal::TERM, 1).await, Some(0));
+    assert_eq!(count(&database, "state = 'available' AND attempt = 0 AND claimed_by IS NULL").await, 100);
+}
+
+#[tokio::test]
+async fn in_the_middle_of_a_large_backlog() {
+    let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
+    let rows = times::<u64>(16_384, 131_072);
+    job().url(receiver.url("/")).insert(&database).await;
+    for _ in 0..rows.ilog2() {
+        database.execute("INSERT INTO queued_job (http_method, url) SELECT http_method, url FROM queued_job").await;
+    }
+    let mut service = Service::run(&database.ini(&draining(1)));
+    receiver.wait_for(1_000, SOON).await;
+    assert_eq!(assert_ends_in_time(&mut service, Signal::TERM, 1).await, Some(0));
+    let called: HashSet<u64> = receiver.requests().iter().filter_map(Received::job_id).collect();
+    assert_eq!(called.len(), receiver.count(), "each once");
+    assert_eq!(count(&database, "state = 'completed'").await, called.len() as u64);
+    let untouched = "state = 'available' AND attempt = 0 AND claimed_by IS NULL";
+    assert_eq!(count(&database, untouched).await, rows - called.len() as u64);
+}

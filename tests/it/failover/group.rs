@@ -1,0 +1,105 @@
+//! Group Replication: the members elect a new primary, and the service follows it.
+
+use super::load::{Found, Load, check};
+use super::{NO_SWEEP, SOON, count, following, report, slow};
+use crate::support::cluster::ELECTED;
+use crate::support::group::Group;
+use crate::support::receiver::Receiver;
+use crate::support::service::Service;
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+
+/// What every scenario stands on.
+struct Scene {
+    group: Group,
+    receiver: Receiver,
+    service: Service,
+    load: Load,
+}
+
+impl Scene {
+    /// The service with the primary last in its list, under load.
+    async fn start() -> Option<Scene> {
+        let group = Group::start().await;
+        if group.is_none() {
+            report("a group", "left out: the server has no Group Replication");
+        }
+        let group = group?;
+        let receiver = Receiver::start().await;
+        let service = following(&group.cluster.ini(&[2, 1, 0], NO_SWEEP)).await;
+        let load = Load::start(&group.cluster, &receiver.url(""));
+        load.until_more(200, SOON).await;
+        Some(Scene { group, receiver, service, load })
+    }
+
+    /// What was committed from now on is called too; how long it took until the first call.
+    async fn until_it_goes_on(&self) -> Duration {
+        let begun = Instant::now();
+        let calls = self.receiver.count();
+        self.receiver.wait_for(calls + 1, ELECTED).await;
+        let first = begun.elapsed();
+        self.load.until_more(100, ELECTED).await;
+        self.receiver.wait_for(calls + 100, ELECTED).await;
+        first
+    }
+
+    /// Stops the load and holds what must be so; no job of a live dispatcher is called twice.
+    async fn finish(self) -> Found {
+        let written = self.load.stop().await;
+        let found = check(&self.group.cluster, &self.receiver, &written).await;
+        assert_eq!(found, Found { extra_calls: 0, taken_back: 0, ..found });
+        found
+    }
+}
+
+/// The primary stands last in the list at the start, is changed by plan, and the new one is killed.
+#[tokio::test]
+async fn the_service_follows_the_elected_primary_and_loses_nothing() {
+    let Some(mut scene) = Scene::start().await else { return };
+    scene.group.switch_to(1).await;
+    scene.until_it_goes_on().await;
+
+    let killed_at = Instant::now();
+    scene.group.cluster.members[1].kill().await;
+    let primary = scene.group.cluster.primary().await;
+    assert_ne!(primary, 1);
+    let elected = killed_at.elapsed().as_secs_f32();
+    scene.until_it_goes_on().await;
+    let lines = count(&scene.service, "working on another server now");
+    assert_eq!(lines, 2, "{:#?}", scene.service.lines());
+
+    let found = scene.finish().await;
+    report("kill of the primary", &format!("{found:?}; election after {elected:.1} s"));
+}
+
+/// The old primary comes back and serves as a secondary; all members are gone for a while; the primary freezes, is
+/// expelled, and wakes up with our connections to it.
+#[tokio::test]
+async fn the_service_survives_a_rejoin_an_outage_and_an_expulsion() {
+    if !slow() {
+        return report("rejoin, outage, expulsion", "left out: slow");
+    }
+    let Some(mut scene) = Scene::start().await else { return };
+    scene.group.cluster.members[0].kill().await;
+    scene.group.cluster.primary().await;
+    scene.until_it_goes_on().await;
+    scene.group.cluster.members[0].start_again().await;
+    scene.group.join(0).await;
+    scene.until_it_goes_on().await;
+
+    scene.group.lose_all_and_begin_again().await;
+    scene.until_it_goes_on().await;
+
+    let frozen_at = Instant::now();
+    let frozen = scene.group.cluster.primary().await;
+    scene.group.cluster.members[frozen].signal(Signal::STOP);
+    let primary = scene.group.cluster.primary().await;
+    assert_ne!(primary, frozen);
+    let elected = frozen_at.elapsed().as_secs_f32();
+    let first = scene.until_it_goes_on().await.as_secs_f32();
+    scene.group.cluster.members[frozen].signal(Signal::CONT);
+    scene.until_it_goes_on().await;
+    let found = scene.finish().await;
+    let figures = format!("{found:?}; election after {elected:.1} s, first call {first:.1} s later");
+    report("rejoin, outage, expulsion", &figures);
+}

@@ -1,0 +1,40 @@
+//! Failover: several hosts in `[db] host`, one of which takes writes; and what happens when it no longer does.
+
+mod group;
+mod hosts;
+mod load;
+mod pair;
+
+use crate::support::database::TestServer;
+use crate::support::service::Service;
+use std::path::Path;
+use std::time::Duration;
+
+/// Long enough for anything that does not wait for an election.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Only the log, the timers and what a failover itself sets off can serve a job: the sweep is an hour away.
+const NO_SWEEP: &str = "[sweep]\ninterval_secs: 3600\n";
+
+/// Whether the slow scenarios are asked for.
+fn slow() -> bool {
+    std::env::var_os("STRINGS_QUEUE_SLOW").is_some()
+}
+
+/// A service that follows the log.
+async fn following(ini: &Path) -> Service {
+    let service = Service::run(ini);
+    service.wait_for_line("following the log", SOON).await;
+    service
+}
+
+/// How often a line with this part was logged.
+fn count(service: &Service, part: &str) -> usize {
+    service.lines().iter().filter(|line| line.contains(part)).count()
+}
+
+/// What a scenario measured, or why it was left out.
+#[allow(clippy::print_stdout, reason = "seen with --nocapture")]
+fn report(scenario: &str, figures: &str) {
+    println!("{scenario} on {}: {figures}", TestServer::get().name);
+}

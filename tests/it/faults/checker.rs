@@ -1,0 +1,124 @@
+//! The checker: what must hold after every scenario, judged from each job's story.
+
+use super::SETTLES;
+use super::load::{Written, retries_of};
+use super::plan::signature;
+use super::story::{Story, read_stories};
+use crate::support::database::TestDatabase;
+use crate::support::receiver::Receiver;
+use crate::support::wait::until;
+use std::collections::HashSet;
+
+/// What was found, for the scenario's own bounds.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Rows in the table.
+    pub jobs: usize,
+    /// Calls that the handler saw.
+    pub calls: u32,
+    /// Calls whose results were never recorded: those that a fault doubled.
+    pub extra_calls: u32,
+    /// Claims taken back from dispatchers that were gone.
+    pub taken_back: u32,
+}
+
+/// Waits until all jobs are final and holds the invariants.
+pub async fn check(database: &TestDatabase, receiver: &Receiver, written: &Written) -> Found {
+    until("every job is final", SETTLES, async || unfinished(database).await == 0).await;
+    let stories = read_stories(database, receiver, retries_of).await;
+    let mut wrong: Vec<String> = stories.iter().flat_map(what_is_wrong).collect();
+    let present: HashSet<u64> = stories.iter().map(|story| story.id).collect();
+    wrong.extend(written.committed.iter().filter(|id| !present.contains(id)).map(|id| format!("job {id} is lost")));
+    let called: HashSet<String> = receiver.requests().into_iter().map(|request| request.path).collect();
+    let rolled_back = written.rolled_back.iter().filter(|path| called.contains(*path));
+    wrong.extend(rolled_back.map(|path| format!("{path} was rolled back, and called")));
+    assert!(wrong.is_empty(), "{} of {} jobs:\n{}", wrong.len(), stories.len(), wrong.join("\n"));
+    sum_up(&stories)
+}
+
+async fn unfinished(database: &TestDatabase) -> u64 {
+    database
+        .query_one("SELECT COUNT(*) FROM queued_job WHERE state NOT IN ('completed', 'discarded', 'cancelled')")
+        .await
+}
+
+pub(super) fn sum_up(stories: &[Story]) -> Found {
+    let calls = stories.iter().map(Story::all_calls).sum();
+    let results: u32 = stories.iter().map(|story| story.lines.results()).sum();
+    let taken_back = stories.iter().map(|story| story.lines.taken_back).sum();
+    Found { jobs: stories.len(), calls, extra_calls: calls - results, taken_back }
+}
+
+/// What is said when a rule is broken, and the rule.
+type Rule = (&'static str, fn(&Story) -> bool);
+
+/// Every invariant that the job breaks, each in words.
+pub(super) fn what_is_wrong(story: &Story) -> Vec<String> {
+    let rules: [Rule; 11] = [
+        ("it did not end as its handler said", ends_as_planned),
+        ("it still has a claim that expires", |story| !story.expires),
+        ("its times are missing or out of order", |story| story.times_in_order),
+        ("a try was called twice within one claim", each_try_once),
+        ("it was called more often than its retries allow", within_its_retries),
+        ("a call is without a result, and nobody lost a claim", extra_calls_have_a_cause),
+        ("a recorded result is of no call", |story| story.lines.results() <= story.all_calls()),
+        ("`attempt` is not the number of its tries", tries_add_up),
+        ("`remaining_retries` does not add up", retries_add_up),
+        ("its response is another try's", response_is_the_last_trys),
+        ("the lines of its calls do not add up", calls_are_told),
+    ];
+    let broken = rules.into_iter().filter(|(_, holds)| !holds(story)).map(|(what, _)| what);
+    broken.map(|what| format!("job {}: {what}: {story:?}", story.id)).collect()
+}
+
+/// Given up because its dispatchers died under it once more than it had retries.
+fn given_up(story: &Story) -> bool {
+    story.state == "discarded" && story.result_code == Some(2) && story.response.starts_with('(')
+}
+
+fn ends_as_planned(story: &Story) -> bool {
+    let ending = (story.state.as_str(), story.result_code.unwrap_or(-1));
+    let too_often = i64::from(story.lines.taken_back) > i64::from(story.retries);
+    ending == story.plan.ending() || (given_up(story) && too_often)
+}
+
+/// A try is one claim, and a claim makes one call. Only what was given back is tried again under its number.
+fn each_try_once(story: &Story) -> bool {
+    story.calls.values().map(|calls| calls - 1).sum::<u32>() <= story.lines.given_back
+}
+
+/// A job that was taken back at its last try is called once more, for that call may not have happened.
+fn within_its_retries(story: &Story) -> bool {
+    let allowance = u32::from(story.remaining < 0 && story.lines.taken_back > 0) + story.lines.given_back;
+    story.all_calls() <= 1 + u32::try_from(story.retries).unwrap_or(0) + allowance
+}
+
+fn extra_calls_have_a_cause(story: &Story) -> bool {
+    story.all_calls() <= story.lines.results() + story.lines.taken_back + story.lines.given_back
+}
+
+/// Each claim ended in a result, was taken back, or was given back, which takes its number away again.
+fn tries_add_up(story: &Story) -> bool {
+    story.attempt == story.lines.results() + story.lines.taken_back
+}
+
+/// A retry was paid for each failure but the last, and for each claim that was taken back.
+fn retries_add_up(story: &Story) -> bool {
+    if given_up(story) {
+        return story.remaining == -1;
+    }
+    let last_failure = u32::from(story.result_code == Some(2));
+    let paid = story.lines.temporary.saturating_sub(last_failure) + story.lines.taken_back;
+    i64::from(story.retries) - i64::from(story.remaining) == i64::from(paid)
+}
+
+/// No finish overwrote another claim's: the row holds what the handler said to its last try.
+fn response_is_the_last_trys(story: &Story) -> bool {
+    given_up(story) || story.response == signature(story.id, story.attempt)
+}
+
+/// A call that was recorded has its line; one whose dispatcher died may have.
+fn calls_are_told(story: &Story) -> bool {
+    let tries = story.attempt + story.lines.given_back;
+    (story.lines.results()..=tries).contains(&story.lines.calling)
+}

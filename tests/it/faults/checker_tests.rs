@@ -1,0 +1,131 @@
+//! The checker can fail: made-up stories, each with one thing wrong.
+
+use super::checker::{Found, sum_up, what_is_wrong};
+use super::plan::{Plan, signature};
+use super::story::{Lines, Story};
+use std::collections::BTreeMap;
+
+/// A job that succeeded at its first try.
+fn good() -> Story {
+    let lines = Lines { calling: 1, succeeded: 1, ..Lines::default() };
+    Story {
+        id: 7,
+        plan: Plan::Work,
+        state: "completed".into(),
+        result_code: Some(0),
+        attempt: 1,
+        retries: 5,
+        remaining: 5,
+        response: signature(7, 1),
+        expires: false,
+        times_in_order: true,
+        lines,
+        calls: BTreeMap::from([(1, 1)]),
+    }
+}
+
+/// The same, killed during its first call and done by the second.
+fn rescued() -> Story {
+    let lines = Lines { calling: 1, succeeded: 1, taken_back: 1, ..Lines::default() };
+    let calls = BTreeMap::from([(1, 1), (2, 1)]);
+    Story { attempt: 2, remaining: 4, response: signature(7, 2), lines, calls, ..good() }
+}
+
+/// Failed at each of its three tries.
+fn busy() -> Story {
+    let lines = Lines { calling: 3, temporary: 3, ..Lines::default() };
+    Story {
+        plan: Plan::Busy,
+        state: "discarded".into(),
+        result_code: Some(2),
+        attempt: 3,
+        retries: 2,
+        remaining: 0,
+        response: signature(7, 3),
+        lines,
+        calls: BTreeMap::from([(1, 1), (2, 1), (3, 1)]),
+        ..good()
+    }
+}
+
+fn complaint(story: &Story) -> String {
+    let mut wrong = what_is_wrong(story);
+    assert!(!wrong.is_empty(), "nothing is found in {story:?}");
+    wrong.remove(0)
+}
+
+#[test]
+fn the_checker_passes_good_stories() {
+    for story in [good(), rescued(), busy()] {
+        assert_eq!(what_is_wrong(&story), Vec::<String>::new());
+    }
+    assert_eq!(sum_up(&[good(), rescued()]), Found { jobs: 2, calls: 3, extra_calls: 1, taken_back: 1 });
+}
+
+#[test]
+fn the_checker_sees_a_job_that_ended_otherwise_than_its_handler_said() {
+    let story = Story { state: "discarded".into(), ..good() };
+    assert!(complaint(&story).contains("did not end as its handler said"));
+    let story = Story { state: "executing".into(), result_code: None, expires: true, ..good() };
+    assert_eq!(what_is_wrong(&story).len(), 2);
+}
+
+#[test]
+fn the_checker_sees_a_try_that_was_called_twice() {
+    let story = Story { calls: BTreeMap::from([(1, 2)]), ..good() };
+    assert!(complaint(&story).contains("twice within one claim"));
+    let given_back = Lines { given_back: 1, calling: 2, ..good().lines };
+    assert!(what_is_wrong(&Story { lines: given_back, ..story }).is_empty(), "it had been given back between");
+}
+
+#[test]
+fn the_checker_sees_a_second_call_that_no_fault_explains() {
+    let story = Story { lines: Lines { taken_back: 0, ..rescued().lines }, ..rescued() };
+    assert!(what_is_wrong(&story).iter().any(|what| what.contains("nobody lost a claim")));
+}
+
+#[test]
+fn the_checker_sees_more_calls_than_retries() {
+    let mut story = busy();
+    story.calls.insert(4, 1);
+    (story.attempt, story.lines.taken_back, story.response) = (4, 1, signature(7, 4));
+    assert!(complaint(&story).contains("more often than its retries allow"));
+    story.remaining = -1;
+    assert!(what_is_wrong(&story).is_empty(), "it was taken back at its last try");
+}
+
+#[test]
+fn the_checker_sees_an_answer_of_an_earlier_claim_in_the_row() {
+    let story = Story { response: signature(7, 1), ..rescued() };
+    assert!(complaint(&story).contains("another try's"));
+}
+
+#[test]
+fn the_checker_sees_a_log_that_tells_another_story() {
+    let story = Story { lines: Lines { succeeded: 2, calling: 2, ..good().lines }, ..good() };
+    assert!(complaint(&story).contains("of no call"));
+    let story = Story { lines: Lines { calling: 0, ..good().lines }, ..good() };
+    assert!(complaint(&story).contains("lines of its calls"));
+    assert!(complaint(&Story { attempt: 3, ..good() }).contains("number of its tries"));
+    assert!(complaint(&Story { remaining: 4, ..good() }).contains("does not add up"));
+    assert!(complaint(&Story { times_in_order: false, ..good() }).contains("out of order"));
+}
+
+#[test]
+fn the_checker_allows_giving_up_only_what_died_too_often() {
+    let lines = Lines { taken_back: 3, ..Lines::default() };
+    let story = Story {
+        state: "discarded".into(),
+        result_code: Some(2),
+        attempt: 3,
+        retries: 1,
+        remaining: -1,
+        response: "(its dispatcher ended without a result)".into(),
+        lines,
+        calls: BTreeMap::from([(1, 1), (2, 1)]),
+        ..good()
+    };
+    assert_eq!(what_is_wrong(&story), Vec::<String>::new());
+    let early = Story { lines: Lines { taken_back: 1, ..lines }, attempt: 1, calls: BTreeMap::new(), ..story };
+    assert!(complaint(&early).contains("did not end as its handler said"));
+}

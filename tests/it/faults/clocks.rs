@@ -1,0 +1,152 @@
+//! Clocks: the host's hours off, the server's zone changed, the hour that daylight saving skips or repeats.
+
+use super::checker::check;
+use super::load::{Load, Written};
+use super::{ENOUGH, NO_SWEEP, base, following, ledger, report, stage, stage_on, times};
+use crate::support::database::TestDatabase;
+use crate::support::receiver::Receiver;
+use crate::support::server::OwnServer;
+use crate::support::service::{Service, program};
+use crate::support::wait::until;
+use mysql_async::prelude::Queryable;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How far in the future the scheduled jobs are.
+const AHEAD: Duration = Duration::from_millis(1_500);
+
+/// A library that shifts the clock of a program that is started with it; by the compiler that linking needs anyhow.
+fn shifted_clock(folder: &Path, hours: i64) -> PathBuf {
+    let (source, library) = (folder.join(format!("clock{hours}.c")), folder.join(format!("clock{hours}.so")));
+    let text = format!(
+        "#include <sys/syscall.h>\n#include <sys/time.h>\n#include <time.h>\n#include <unistd.h>\n\
+         static const long shift = {hours} * 3600L;\n\
+         int clock_gettime(clockid_t clock, struct timespec *now) {{\n\
+           long failed = syscall(SYS_clock_gettime, clock, now);\n\
+           if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += shift;\n\
+           return failed ? -1 : 0;\n}}\n\
+         time_t time(time_t *out) {{\n  struct timespec now;\n  clock_gettime(CLOCK_REALTIME, &now);\n\
+           if (out) *out = now.tv_sec;\n  return now.tv_sec;\n}}\n"
+    );
+    std::fs::write(&source, text).unwrap();
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status().unwrap();
+    assert!(built.success(), "cc could not build the library");
+    library
+}
+
+async fn with_shifted_clock(database: &TestDatabase, ini: &Path, hours: i64) -> Service {
+    let mut command = program();
+    command.env("LD_PRELOAD", shifted_clock(database.files(), hours)).env("TZ", "Pacific/Chatham");
+    command.args(["run".as_ref(), ini.as_os_str()]);
+    let service = Service::spawn(command);
+    service.wait_for_line("following the log", Duration::from_secs(20)).await;
+    service
+}
+
+/// Jobs that are due a moment from now come then, and not before. Their writer reckons in UTC: one that adds seconds to
+/// a local time may come to one that there is not, or that comes twice.
+async fn schedule_and_wait(database: &TestDatabase, receiver: &Receiver) {
+    let (before, earlier) = (Instant::now(), receiver.count());
+    let mut conn = database.conn().await;
+    let sql = format!(
+        "SET time_zone = '+00:00'; INSERT INTO queued_job (http_method, url, run_at) \
+         VALUES ('post', '{}', NOW(6) + INTERVAL {} MICROSECOND)",
+        receiver.url("/work?later"),
+        AHEAD.as_micros()
+    );
+    let mut scheduled = Vec::new();
+    for _ in 0..3 {
+        conn.query_drop(&sql).await.unwrap();
+        scheduled.push(conn.last_insert_id().unwrap());
+    }
+    let is_scheduled = |id: Option<u64>| id.is_some_and(|id| scheduled.contains(&id));
+    until("the scheduled jobs are called", Duration::from_secs(10), async || {
+        receiver.requests()[earlier..].iter().filter(|call| is_scheduled(call.job_id())).count() == 3
+    })
+    .await;
+    let calls = receiver.requests();
+    let first = calls.iter().filter(|call| is_scheduled(call.job_id())).map(|call| call.at).min().unwrap();
+    assert!(first >= before + AHEAD, "called {:?} after they were inserted", first - before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_whose_clocks_are_hours_off_call_jobs_at_their_time_and_take_none_from_each_other() {
+    let (database, receiver) = stage().await;
+    let ini = database.ini("[sweep]\ninterval_secs: 1\n[retry]\njitter: 0\n");
+    let mut behind = with_shifted_clock(&database, &ini, -7).await;
+    let mut ahead = with_shifted_clock(&database, &ini, 9).await;
+    // The logs tell the host's time: the hour is one of the first thirteen letters' last.
+    let [one, other] = [&behind, &ahead].map(|service| service.lines()[0][..13].to_owned());
+    assert_ne!(one, other, "the clocks are not shifted");
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    for _ in 0..times(1, 10) {
+        schedule_and_wait(&database, &receiver).await;
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    report("clocks hours off", format!("{found:?}"));
+    for service in [&mut behind, &mut ahead] {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+        ledger::assert_nothing_lost(service);
+    }
+}
+
+/// A zone whose clocks are put back by an hour in two seconds, and forward again two seconds later.
+async fn make_a_restless_zone(database: &TestDatabase) {
+    database
+        .execute(
+            "SET @now = UNIX_TIMESTAMP(); \
+             INSERT INTO mysql.time_zone (Use_leap_seconds) VALUES ('N'); SET @zone = LAST_INSERT_ID(); \
+             INSERT INTO mysql.time_zone_name VALUES ('Test/Restless', @zone); \
+             INSERT INTO mysql.time_zone_transition_type VALUES (@zone, 0, 3600, 0, 'CET'), (@zone, 1, 7200, 1, 'CEST'); \
+             INSERT INTO mysql.time_zone_transition VALUES (@zone, @now - 8000000, 1), (@zone, @now + 2, 0), \
+             (@zone, @now + 4, 1)",
+        )
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_come_at_their_time_while_the_servers_zone_changes_and_its_clocks_are_put_back_and_forward() {
+    let server = OwnServer::start(&["--default-time-zone=+09:30"]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    let zones = ["-11:00", "+13:00", "+05:45", "Test/Restless"];
+    make_a_restless_zone(&database).await;
+    let load = Load::start_with(&database, &base(&receiver), (4, 60), |writer| {
+        format!("SET SESSION time_zone = '{}'", zones[writer])
+    });
+    // Two clock changes, seen by sessions with the server's zone and by those with their own.
+    database.execute("SET GLOBAL time_zone = 'Test/Restless'").await;
+    for _ in 0..3 {
+        schedule_and_wait(&database, &receiver).await;
+    }
+    database.execute("SET GLOBAL time_zone = '-12:00'").await;
+    schedule_and_wait(&database, &receiver).await;
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    report("zones", format!("{found:?}"));
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+}
+
+/// A writer that asks for the hour that comes twice, or for the one that never comes, is still served.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_in_the_hour_that_daylight_saving_repeats_or_skips_has_its_job_called() {
+    let server = OwnServer::start(&[]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    make_a_restless_zone(&database).await;
+    let _service = following(&database.ini(NO_SWEEP)).await;
+    let mut conn = database.conn().await;
+    let insert = format!("INSERT INTO queued_job (http_method, url) VALUES ('post', '{}')", receiver.url("/work"));
+    // The writer's clock stands in the doubled hour, a second before and after it was put back.
+    for clock in ["@zone_end - 1", "@zone_end", "@zone_end + 1"] {
+        let sql = format!(
+            "SET time_zone = 'Test/Restless', @zone_end = (SELECT MAX(Transition_time) FROM mysql.time_zone_transition), \
+             timestamp = {clock} - 4000; {insert}; SET timestamp = DEFAULT"
+        );
+        conn.query_drop(sql).await.unwrap();
+    }
+    receiver.wait_for(3, Duration::from_secs(10)).await;
+    check(&database, &receiver, &Written::default()).await;
+}

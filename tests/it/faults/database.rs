@@ -1,0 +1,78 @@
+//! The database killed, restarted, made read-only, full of others' connections; our sessions killed.
+
+use super::checker::check;
+use super::load::Load;
+use super::{ENOUGH, NO_SWEEP, base, following, ledger, report, stage_on, times};
+use crate::support::database::TestDatabase;
+use crate::support::server::OwnServer;
+use mysql_async::prelude::Queryable;
+use std::time::{Duration, Instant};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_killed_or_restarted_under_load_costs_no_job_and_doubles_none() {
+    let mut server = OwnServer::start(&[]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let ini = database.ini(NO_SWEEP);
+    let (mut first, mut second) = (following(&ini).await, following(&ini).await);
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let (mut outage, mut recovery) = (Duration::ZERO, Duration::ZERO);
+    for round in 0..times(2, 12) {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let down = Instant::now();
+        if round % 2 == 0 {
+            server.kill().await;
+        } else {
+            server.stop().await;
+        }
+        server.start_again().await;
+        outage = outage.max(down.elapsed());
+        let (up, calls) = (Instant::now(), receiver.count());
+        receiver.wait_for(calls + 1, Duration::from_secs(20)).await;
+        recovery = recovery.max(up.elapsed());
+    }
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    // Both services live, and the results that they could not write meanwhile are written later.
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    report("database killed", format!("{found:?}, longest outage {outage:?}, first call after {recovery:?}"));
+    for service in [&mut first, &mut second] {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+        // An outage may be long enough for a sweep to be the first that is back.
+        ledger::assert_lost_only_to(service, &["lost_to_degraded"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_our_connections_may_be_killed() {
+    let server = OwnServer::start(&[]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let mut killed = 0;
+    for _ in 0..times(8, 80) {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        killed += kill_connections(&database).await;
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert!(killed > 40, "{killed} killed");
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    report("connections killed", format!("{found:?}, {killed} connections"));
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+}
+
+/// All connections to the database but one, the applications' too; how many.
+async fn kill_connections(database: &TestDatabase) -> usize {
+    let sql = format!(
+        "SELECT id FROM information_schema.processlist WHERE (db = '{}' OR command LIKE 'Binlog Dump%') \
+         AND id <> CONNECTION_ID()",
+        database.name()
+    );
+    let mut conn = database.conn().await;
+    let connections: Vec<u64> = conn.query(sql).await.unwrap();
+    for id in &connections {
+        // It may have ended by itself.
+        let _ = conn.query_drop(format!("KILL {id}")).await;
+    }
+    connections.len()
+}

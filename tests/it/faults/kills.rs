@@ -1,0 +1,136 @@
+//! The service killed: at random moments, one of two for good, asleep for longer than its claims.
+
+use super::checker::check;
+use super::load::{Load, Written};
+use super::orphans::OrphanWatch;
+use super::plan::{Plan, answer_by_plan, answer_by_plan_and, attempt_of};
+use super::{ENOUGH, NO_SWEEP, RESCUED_WITHIN, base, following, ledger, report, stage, times};
+use crate::support::database::TestDatabase;
+use crate::support::factory::job;
+use crate::support::receiver::Gate;
+use crate::support::service::Service;
+use crate::support::wait::{eventually, until};
+use rustix::process::Signal;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+/// Claims without a recorded result: what was in flight when the only dispatcher was killed. Its last statement may
+/// still be at work in the server, so its connections must be gone first.
+async fn left_in_flight(database: &TestDatabase) -> Vec<(u64, u64)> {
+    let alive = "SELECT COUNT(*) FROM queued_job WHERE state = 'executing' AND IS_FREE_LOCK(claimed_by) = 0";
+    until("the locks of the dead are free", RESCUED_WITHIN, async || database.query_one::<u64>(alive).await == 0).await;
+    database.query("SELECT id, claim_token FROM queued_job WHERE state = 'executing'").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_killed_again_and_again_loses_nothing_and_doubles_only_what_was_in_flight() {
+    let (database, receiver) = stage().await;
+    answer_by_plan(&receiver, Duration::from_millis(10));
+    let ini = database.ini(NO_SWEEP);
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let (mut in_flight, mut at_handler, mut recovery) = (HashSet::new(), 0, Duration::ZERO);
+    for round in 0..times(3, 100) {
+        let mut service = Service::run(&ini);
+        let begun = Instant::now();
+        // Half of the kills hit the start, the others a service at work.
+        if round % 2 == 1 {
+            let calls = receiver.count();
+            receiver.wait_for(calls + 1, Duration::from_secs(20)).await;
+            recovery = recovery.max(begun.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis((round as u64 * 397) % 900)).await;
+        at_handler += receiver.in_flight();
+        service.kill().await;
+        in_flight.extend(left_in_flight(&database).await);
+    }
+    let watch = OrphanWatch::start(&database);
+    let mut service = following(&ini).await;
+    let written = load.stop_after(ENOUGH).await;
+    let found = check(&database, &receiver, &written).await;
+    let in_flight = in_flight.len();
+    assert!(found.extra_calls as usize <= in_flight, "{found:?}, in flight at the kills: {in_flight}");
+    assert!(watch.longest() < RESCUED_WITHIN, "not taken back for {:?}", watch.longest());
+    report("kills", format!("{found:?}, {in_flight} in flight, {at_handler} at the handler, first call {recovery:?}"));
+    service.stop(Duration::from_secs(10)).await;
+    ledger::assert_lost_only_to(&service, &["lost_to_down"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_one_of_two_dispatchers_dies_for_good_the_other_takes_its_jobs_within_two_seconds() {
+    let (database, receiver) = stage().await;
+    let gate = Gate::closed();
+    let gated = gate.clone();
+    // The first tries hang, so that both are full of calls when one dies.
+    answer_by_plan_and(
+        &receiver,
+        move |answer, call| if attempt_of(call) == 1 { answer.behind(&gated) } else { answer },
+    );
+    let ini = database.ini(&format!("{NO_SWEEP}[dispatch]\nmax_in_flight: 4\nmax_in_flight_per_host: 4\n"));
+    let (mut first, mut second) = (following(&ini).await, following(&ini).await);
+    job().url(receiver.url("/work")).timeout(3_000).insert_times(&database, 8).await;
+    receiver.wait_for(8, Duration::from_secs(20)).await;
+    // Its claims last for 3,000 seconds, and the sweep is an hour away: only the watch can notice.
+    let watch = OrphanWatch::start(&database);
+    let killed = Instant::now();
+    first.kill().await;
+    second.wait_for_line("jobs taken back", Duration::from_secs(10)).await;
+    let taken = killed.elapsed();
+    gate.open();
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.jobs, found.taken_back, found.extra_calls), (8, 4, 4), "{found:?}");
+    assert!(watch.longest() < RESCUED_WITHIN && taken < RESCUED_WITHIN, "{:?} {taken:?}", watch.longest());
+    report("one of two dies", format!("{found:?}, taken back after {taken:?}"));
+    assert_eq!(second.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_dispatchers_share_the_work_and_call_each_job_once() {
+    let (database, receiver) = stage().await;
+    let ini = database.ini(NO_SWEEP);
+    let (mut first, mut second) = (following(&ini).await, following(&ini).await);
+    let load = Load::start(&database, &base(&receiver), (8, 50));
+    tokio::time::sleep(Duration::from_secs(times(3, 20) as u64)).await;
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    let owners: u64 = database.query_one("SELECT COUNT(DISTINCT claimed_by) FROM queued_job").await;
+    assert_eq!(owners, 2, "both worked");
+    report("two dispatchers", format!("{found:?}"));
+    for service in [&mut first, &mut second] {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+        ledger::assert_nothing_lost(service);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispatcher_that_slept_through_its_claim_is_refused() {
+    let (database, receiver) = stage().await;
+    let gate = Gate::closed();
+    let gated = gate.clone();
+    answer_by_plan_and(
+        &receiver,
+        move |answer, call| if attempt_of(call) == 1 { answer.behind(&gated) } else { answer },
+    );
+    let grace = "[sweep]\ninterval_secs: 1\n[dispatch]\nclaim_grace_secs: 1\n";
+    let sleeper = following(&database.ini(grace)).await;
+    let id = job().url(receiver.url(Plan::Work.path())).timeout(1).insert(&database).await;
+    receiver.wait_for(1, Duration::from_secs(10)).await;
+    sleeper.signal(Signal::STOP);
+    let _other = following(&database.ini(grace)).await;
+    until("the other has done it", Duration::from_secs(20), async || {
+        let state = format!("SELECT CAST(state AS CHAR) FROM queued_job WHERE id = {id}");
+        database.query_one::<String>(&state).await == "completed"
+    })
+    .await;
+    gate.open();
+    sleeper.signal(Signal::CONT);
+    let line = eventually("the late result is refused", Duration::from_secs(20), async || {
+        let sql = format!("SELECT msg FROM queued_job_log WHERE job_id = {id} AND msg LIKE '%Result refused%'");
+        database.query::<String>(&sql).await.pop()
+    })
+    .await;
+    assert!(line.contains(&format!("[JOBID {id}]")), "{line}");
+    // That the row holds the second answer is the checker's business.
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.calls, found.taken_back), (2, 1), "{found:?}");
+}

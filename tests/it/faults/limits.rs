@@ -1,0 +1,113 @@
+//! The database's own limits: it only reads for a while, takes no more connections, ends idle ones, has no disk left.
+
+use super::checker::check;
+use super::load::{Load, Written};
+use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, stage_on, times};
+use crate::support::database::TestDatabase;
+use crate::support::factory::job;
+use crate::support::server::OwnServer;
+use crate::support::wait::throughout;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const PASSWORD: &str = "aPasswordOfTheTests1";
+
+/// A `db.ini` of an account that, other than root, may neither write to a read-only server nor take the connection
+/// that is kept for administrators.
+async fn plain_account(database: &TestDatabase, extra: &str) -> PathBuf {
+    database
+        .execute(&format!(
+            "CREATE USER 'plain'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'; \
+             GRANT SELECT, INSERT, UPDATE ON *.* TO 'plain'@'127.0.0.1'; \
+             GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'plain'@'127.0.0.1'"
+        ))
+        .await;
+    if database.is_mariadb() {
+        database.execute("GRANT BINLOG MONITOR ON *.* TO 'plain'@'127.0.0.1'").await;
+    }
+    let ini = database.ini(extra);
+    let text = std::fs::read_to_string(&ini).unwrap();
+    std::fs::write(&ini, text.replace("user: root", &format!("user: plain\npasswd: {PASSWORD}"))).unwrap();
+    ini
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_only_reads_for_a_while_is_waited_for() {
+    let server = OwnServer::start(&[]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let mut service = following(&plain_account(&database, NO_SWEEP).await).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    for _ in 0..times(2, 20) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        database.execute("SET GLOBAL read_only = 1").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        database.execute("SET GLOBAL read_only = 0").await;
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    report("read-only", format!("{found:?}"));
+    service.wait_for_line("trying again", SETTLES).await;
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_gets_no_connection_waits_for_one() {
+    let server = OwnServer::start(&["--max-connections=20"]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let mut service = following(&plain_account(&database, NO_SWEEP).await).await;
+    job().url(receiver.url("/work")).insert_times(&database, 10).await;
+    receiver.wait_for(10, Duration::from_secs(20)).await;
+    // Others take whatever there is, and ours are thrown out.
+    let mut admin = database.conn().await;
+    let ours = "SELECT id FROM information_schema.processlist WHERE user = 'plain'";
+    let mut others = take_all_connections(&database).await;
+    for id in admin.query::<u64, _>(ours).await.unwrap() {
+        let _ = admin.query_drop(format!("KILL {id}")).await;
+    }
+    others.extend(take_all_connections(&database).await);
+    let sql = format!(
+        "INSERT INTO queued_job (http_method, url) VALUES {}",
+        vec![format!("('post', '{}')", receiver.url("/work")); 10].join(", ")
+    );
+    admin.query_drop(sql).await.unwrap();
+    service.wait_for_line("oo many connections", SETTLES).await;
+    throughout("nothing is called", Duration::from_millis(500), async || receiver.count() == 10).await;
+    drop(others);
+    receiver.wait_for(20, Duration::from_secs(20)).await;
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.jobs, found.calls), (20, 20), "{found:?}");
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+}
+
+/// Connections until the server has no more for a plain account.
+async fn take_all_connections(database: &TestDatabase) -> Vec<Conn> {
+    let opts = database.server().opts(Some(database.name()));
+    let opts = mysql_async::OptsBuilder::from_opts(opts).user(Some("plain")).pass(Some(PASSWORD));
+    let mut taken = Vec::new();
+    while let Ok(conn) = Conn::new(opts.clone()).await {
+        taken.push(conn);
+    }
+    taken
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_idle_connections_after_seconds_does_not_end_ours() {
+    let server = OwnServer::start(&["--wait-timeout=2", "--interactive-timeout=2"]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    job().url(receiver.url("/work")).insert(&database).await;
+    receiver.wait_for(1, Duration::from_secs(20)).await;
+    // Twice as long as the server lets anybody else be idle.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    job().url(receiver.url("/work")).insert(&database).await;
+    receiver.wait_for(2, Duration::from_secs(5)).await;
+    check(&database, &receiver, &Written::default()).await;
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+    let broken = service.lines().into_iter().filter(|line| line.contains("trying again")).collect::<Vec<_>>();
+    assert!(broken.is_empty(), "{broken:?}");
+}

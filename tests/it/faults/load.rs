@@ -1,0 +1,146 @@
+//! Load: applications that enqueue at a steady rate, whatever happens to the database.
+
+use super::SETTLES;
+use super::plan::Plan;
+use crate::support::database::TestDatabase;
+use crate::support::wait::until;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// An application does not wait for its database for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the writers saw.
+#[derive(Debug, Default, Clone)]
+pub struct Written {
+    /// Jobs whose commit was answered: they must run.
+    pub committed: Vec<u64>,
+    /// The paths of jobs whose transaction was rolled back: they must never be called.
+    pub rolled_back: Vec<String>,
+    /// Transactions that failed, and may or may not have been committed.
+    pub failed: usize,
+}
+
+/// With how many retries the rows of a plan are inserted.
+pub fn retries_of(plan: Plan) -> i32 {
+    if plan == Plan::Busy { 2 } else { 5 }
+}
+
+/// Running writers.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    committed: Arc<AtomicUsize>,
+    writers: Vec<JoinHandle<Written>>,
+}
+
+/// One writer.
+struct Writer {
+    opts: Opts,
+    url: String,
+    number: usize,
+    /// What every session sets first.
+    prelude: String,
+    stop: Arc<AtomicBool>,
+    committed: Arc<AtomicUsize>,
+}
+
+impl Load {
+    /// So many writers, each with so many transactions per second, of all plans; every tenth is rolled back.
+    pub fn start(database: &TestDatabase, url: &str, rate: (usize, u32)) -> Load {
+        Load::start_with(database, url, rate, |_| "DO 0".to_owned())
+    }
+
+    /// The same with a statement for each writer that its sessions begin with.
+    pub fn start_with(
+        database: &TestDatabase,
+        url: &str,
+        (writers, per_second): (usize, u32),
+        prelude: impl Fn(usize) -> String,
+    ) -> Load {
+        let (stop, committed) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let pace = Duration::from_secs(1) / per_second;
+        let writer = |number| Writer {
+            opts: database.server().opts(Some(database.name())),
+            url: url.to_owned(),
+            number,
+            prelude: prelude(number),
+            stop: Arc::clone(&stop),
+            committed: Arc::clone(&committed),
+        };
+        let writers = (0..writers).map(|number| tokio::spawn(writer(number).write(pace))).collect();
+        Load { stop, committed, writers }
+    }
+
+    /// Stops the writers, once so many transactions were committed; what they wrote.
+    pub async fn stop_after(self, transactions: usize) -> Written {
+        until("the load is written", SETTLES, async || self.committed.load(Ordering::SeqCst) >= transactions).await;
+        self.stop.store(true, Ordering::SeqCst);
+        let mut all = Written::default();
+        for writer in self.writers {
+            let written = writer.await.unwrap();
+            all.committed.extend(written.committed);
+            all.rolled_back.extend(written.rolled_back);
+            all.failed += written.failed;
+        }
+        all
+    }
+}
+
+impl Writer {
+    async fn write(self, pace: Duration) -> Written {
+        let mut written = Written::default();
+        let mut conn: Option<Conn> = None;
+        let mut next = Instant::now();
+        for count in 0u32.. {
+            if self.stop.load(Ordering::SeqCst) {
+                break;
+            }
+            tokio::time::sleep_until(next.into()).await;
+            // What was missed while the database was away is not made up for.
+            next = Instant::now().max(next + pace);
+            let path = format!("{}?{}-{count}", Plan::of_number(count).path(), self.number);
+            let roll_back = count % 10 == 9;
+            match timeout(PATIENCE, self.insert(conn.take(), &path, roll_back)).await {
+                Ok(Ok((id, used))) => {
+                    if roll_back {
+                        written.rolled_back.push(path);
+                    } else {
+                        written.committed.push(id);
+                        self.committed.fetch_add(1, Ordering::SeqCst);
+                    }
+                    conn = Some(used);
+                }
+                // The database is away: the application goes on with its next job.
+                _ => written.failed += 1,
+            }
+        }
+        written
+    }
+
+    async fn connect(&self) -> mysql_async::Result<Conn> {
+        let mut conn = Conn::new(self.opts.clone()).await?;
+        conn.query_drop(&self.prelude).await?;
+        Ok(conn)
+    }
+
+    async fn insert(&self, conn: Option<Conn>, path: &str, roll_back: bool) -> mysql_async::Result<(u64, Conn)> {
+        let mut conn = if let Some(conn) = conn { conn } else { self.connect().await? };
+        let sql = "INSERT INTO queued_job (http_method, url, body, timeout_secs, retry_delay_secs, remaining_retries) \
+                   VALUES ('post', ?, 'x', 20, 0, ?)";
+        if roll_back {
+            conn.query_drop("START TRANSACTION").await?;
+        }
+        let retries = retries_of(Plan::of_url(path));
+        conn.exec_drop(sql, (format!("{}{path}", self.url), retries)).await?;
+        let id = conn.last_insert_id().unwrap_or_default();
+        if roll_back {
+            conn.query_drop("ROLLBACK").await?;
+        }
+        Ok((id, conn))
+    }
+}

@@ -1,0 +1,92 @@
+//! The lock that shows a dispatcher to be alive, when its connections break while the dispatcher lives.
+
+use super::checker::check;
+use super::load::{Load, Written};
+use super::orphans::OrphanWatch;
+use super::plan::answer_by_plan_and;
+use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, stage, times};
+use crate::support::database::TestDatabase;
+use crate::support::factory::job;
+use crate::support::proxy::Proxy;
+use crate::support::receiver::Gate;
+use crate::support::wait::{eventually, until};
+use mysql_async::prelude::Queryable;
+use std::time::Duration;
+
+/// The connection that holds the lock of the only dispatcher that has jobs.
+async fn lock_holder(database: &TestDatabase, dispatcher: &str) -> Option<u64> {
+    database.query_one::<Option<u64>>(&format!("SELECT IS_USED_LOCK('{dispatcher}')")).await
+}
+
+async fn kill(database: &TestDatabase, connection: u64) {
+    // It may have ended by itself.
+    let _ = database.conn().await.query_drop(format!("KILL {connection}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_dispatcher_whose_lock_connection_is_killed_keeps_its_jobs() {
+    let (database, receiver) = stage().await;
+    let gate = Gate::closed();
+    let gated = gate.clone();
+    answer_by_plan_and(&receiver, move |answer, _| answer.behind(&gated));
+    let ini = database.ini(&format!("{NO_SWEEP}[dispatch]\nmax_in_flight: 4\nmax_in_flight_per_host: 4\n"));
+    let (first, _second) = (following(&ini).await, following(&ini).await);
+    job().url(receiver.url("/work")).insert_times(&database, 8).await;
+    receiver.wait_for(8, Duration::from_secs(20)).await;
+    let dispatchers: Vec<String> = database.query("SELECT DISTINCT claimed_by FROM queued_job").await;
+    for _ in 0..times(3, 30) {
+        for dispatcher in &dispatchers {
+            // Between two kills the second connection may not be waiting yet, and the lock is retaken by a new one.
+            let held = async || lock_holder(&database, dispatcher).await;
+            let holder = eventually("a connection holds the lock", SETTLES, held).await;
+            kill(&database, holder).await;
+            eventually("another connection holds the lock", SETTLES, async || held().await.filter(|id| *id != holder))
+                .await;
+        }
+    }
+    first.wait_for_line("the second one holds it now", SETTLES).await;
+    // Longer than a lapse lasts: a rescue would come now.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    gate.open();
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.calls, found.taken_back), (8, 0), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_connections_of_one_of_two_dispatchers_cut_under_load_double_nothing() {
+    let (database, receiver) = stage().await;
+    let proxy = Proxy::start(database.server().address()).await;
+    let mut cut = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
+    let mut whole = following(&database.ini(NO_SWEEP)).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let watch = OrphanWatch::start(&database);
+    for _ in 0..times(6, 60) {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        proxy.cut_all();
+        // Both connections of the lock, and those of the deeds.
+        let made = proxy.connections();
+        until("the service is back", SETTLES, async || proxy.connections() >= made + 4).await;
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    // A machine so busy that connecting takes a second makes the live one look dead.
+    if watch.longest() < Duration::from_millis(800) {
+        assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?} {:?}", watch.longest());
+    }
+    report("one of two cut", format!("{found:?}, its lock free for {:?} at most", watch.longest()));
+    for service in [&mut cut, &mut whole] {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+        ledger::assert_nothing_lost(service);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_no_server_takes_as_a_lock_name_holds_up_no_rescue() {
+    let (database, receiver) = stage().await;
+    let bad = job().url(receiver.url("/work")).set("state", "executing").set("claimed_by", "");
+    let bad = bad.set("claim_token", 7).set_expression("claim_expires_at", "NOW(6) + INTERVAL 1 HOUR", vec![]);
+    bad.insert(&database).await;
+    let dead = bad.set("claimed_by", "strings-queue:gone:1:0");
+    dead.insert(&database).await;
+    let _service = following(&database.ini(NO_SWEEP)).await;
+    until("both were taken back and done", SETTLES, async || receiver.count() == 2).await;
+}

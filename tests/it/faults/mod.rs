@@ -1,0 +1,75 @@
+//! Faults under load: after each scenario one checker holds the handler's own record against the tables.
+
+mod checker;
+mod checker_tests;
+mod clocks;
+mod database;
+mod disk;
+mod kills;
+mod ledger;
+mod limits;
+mod load;
+mod locks;
+mod logs;
+mod menagerie;
+mod network;
+mod orphans;
+mod plan;
+mod stops;
+mod story;
+mod twins;
+mod visibility;
+mod zoo;
+
+use crate::support::database::{TestDatabase, TestServer};
+use crate::support::receiver::Receiver;
+use crate::support::service::Service;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long any scenario may take to settle after its last fault. A promise has a bound of its own.
+const SETTLES: Duration = Duration::from_secs(90);
+/// The rescue begins within two seconds of a death; half a second more to look at it, and half for a busy machine.
+const RESCUED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Fewer transactions than these are no load.
+const ENOUGH: usize = 200;
+
+/// Settings under which only the log, the timers and the rescue can serve a job: the sweep is an hour away.
+const NO_SWEEP: &str = "[sweep]\ninterval_secs: 3600\n[retry]\njitter: 0\n";
+
+/// Scenarios that are run in full by `./test.sh --all`, and in short otherwise.
+fn times(short: usize, full: usize) -> usize {
+    if std::env::var_os("STRINGS_QUEUE_SLOW").is_some() { full } else { short }
+}
+
+/// A service on the database that has begun to follow the log.
+async fn following(ini: &Path) -> Service {
+    let service = Service::run(ini);
+    service.wait_for_line("following the log", Duration::from_secs(20)).await;
+    service
+}
+
+/// A database with the tables and a receiver that answers by plan, at once.
+async fn stage() -> (TestDatabase, Receiver) {
+    stage_on(TestServer::get()).await
+}
+
+/// The same on another server.
+async fn stage_on(server: &TestServer) -> (TestDatabase, Receiver) {
+    let database = TestDatabase::with_schema_on(server).await;
+    let receiver = Receiver::start().await;
+    plan::answer_by_plan(&receiver, Duration::ZERO);
+    (database, receiver)
+}
+
+/// The base URL of the receiver, to which a plan's path is added.
+fn base(receiver: &Receiver) -> String {
+    receiver.url("")
+}
+
+/// What a full form measured, for `docs/reliability.md`.
+#[allow(clippy::print_stdout, reason = "seen with --nocapture")]
+fn report(scenario: &str, figures: impl std::fmt::Display) {
+    println!("{} on {}: {figures}", scenario, TestServer::get().name);
+}

@@ -1,0 +1,81 @@
+//! The network between service and database: cut, stalled, half-open, trickling; answers lost at the worst moment.
+
+use super::checker::check;
+use super::load::{Load, Written};
+use super::{ENOUGH, NO_SWEEP, base, following, ledger, report, stage, times};
+use crate::support::factory::job;
+use crate::support::proxy::{CutPoint, Proxy, Way};
+use std::time::Duration;
+
+/// What a deed's statement holds and no other's does.
+const CLAIM: &[u8] = b"FOR UPDATE SKIP LOCKED) AS free";
+const FINISH: &[u8] = b"JSON_TABLE";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_cut_under_load_cost_no_job_and_double_none() {
+    let (database, receiver) = stage().await;
+    let proxy = Proxy::start(database.server().address()).await;
+    let mut service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    for _ in 0..times(8, 100) {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        proxy.cut_all();
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    report("connections cut", format!("{found:?}"));
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_or_a_finish_cut_at_its_worst_moment_under_load_is_done_once() {
+    let (database, receiver) = stage().await;
+    let proxy = Proxy::start(database.server().address()).await;
+    let mut service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    // Before the server has the statement; and when it was carried out, but its answer never comes.
+    for _ in 0..times(2, 50) {
+        for deed in [CLAIM, FINISH] {
+            for point in [CutPoint::BeforePassing, CutPoint::BeforeAnswer] {
+                proxy.cut_on(Way::ToServer, deed, point).sprung(Duration::from_secs(20)).await;
+            }
+        }
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    report("commit unknown", format!("{found:?}"));
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_network_delays_jobs_and_loses_none() {
+    let (database, receiver) = stage().await;
+    let proxy = Proxy::start(database.server().address()).await;
+    let mut service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    for _ in 0..times(2, 20) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        proxy.stall();
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        proxy.pass();
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    report("network stalled", format!("{found:?}"));
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trickling_network_is_slow_and_loses_nothing() {
+    let (database, receiver) = stage().await;
+    let proxy = Proxy::start(database.server().address()).await;
+    let _service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
+    proxy.trickle(Duration::from_micros(200));
+    job().url(receiver.url("/work")).insert_times(&database, 5).await;
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    proxy.pass();
+}

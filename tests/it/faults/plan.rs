@@ -1,0 +1,94 @@
+//! What each job's handler does: told by the path of its URL, so that a row and a call can be judged by themselves.
+
+use crate::support::receiver::{Answer, Received, Receiver};
+use std::time::Duration;
+
+/// What the handler of a job answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// 200.
+    Work,
+    /// 503 to the first try, then 200.
+    Flaky,
+    /// 503 to every try.
+    Busy,
+    /// 404.
+    Gone,
+}
+
+impl Plan {
+    pub const ALL: [Plan; 4] = [Plan::Work, Plan::Flaky, Plan::Busy, Plan::Gone];
+
+    /// A mix as in life: most succeed, some after a retry, a few never.
+    pub fn of_number(number: u32) -> Plan {
+        match number % 20 {
+            3 | 11 => Plan::Flaky,
+            7 => Plan::Busy,
+            13 => Plan::Gone,
+            _ => Plan::Work,
+        }
+    }
+
+    pub fn path(self) -> &'static str {
+        match self {
+            Plan::Work => "/work",
+            Plan::Flaky => "/flaky",
+            Plan::Busy => "/busy",
+            Plan::Gone => "/gone",
+        }
+    }
+
+    /// The plan that a URL is for.
+    pub fn of_url(url: &str) -> Plan {
+        let path = url.split('?').next().unwrap_or_default();
+        let plan = Plan::ALL.into_iter().find(|plan| path.ends_with(plan.path()));
+        plan.unwrap_or_else(|| panic!("a URL of no plan: {url}"))
+    }
+
+    /// The state and the result code that the job ends with.
+    pub fn ending(self) -> (&'static str, i32) {
+        match self {
+            Plan::Work | Plan::Flaky => ("completed", 0),
+            Plan::Gone => ("discarded", 1),
+            Plan::Busy => ("discarded", 2),
+        }
+    }
+
+    fn answer(self, attempt: u32) -> Answer {
+        Answer::status(match self {
+            Plan::Work => 200,
+            Plan::Flaky if attempt > 1 => 200,
+            Plan::Flaky | Plan::Busy => 503,
+            Plan::Gone => 404,
+        })
+    }
+}
+
+/// What the handler says: it names the job and the try, so that the row shows whose answer it holds.
+pub fn signature(job: u64, attempt: u32) -> String {
+    format!("job {job} attempt {attempt}")
+}
+
+/// Which try a call says it is.
+pub fn attempt_of(request: &Received) -> u32 {
+    request.header("strings-queue-attempt").expect("a call tells its try").parse().unwrap()
+}
+
+/// Has the receiver answer by plan, each call so much later.
+pub fn answer_by_plan(receiver: &Receiver, delay: Duration) {
+    answer_by_plan_and(receiver, move |answer, _| answer.after(delay));
+}
+
+/// Has the receiver answer by plan, and each answer changed by the closure.
+pub fn answer_by_plan_and(
+    receiver: &Receiver,
+    change: impl Fn(Answer, &Received) -> Answer + Clone + Send + Sync + 'static,
+) {
+    for plan in Plan::ALL {
+        let change = change.clone();
+        receiver.on_call(plan.path(), move |request| {
+            let (job, attempt) = (request.job_id().unwrap(), attempt_of(request));
+            change(plan.answer(attempt).body(signature(job, attempt)), request)
+        });
+    }
+}

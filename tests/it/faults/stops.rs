@@ -1,0 +1,138 @@
+//! A stop in the middle of it all ends within `drain_secs` and two seconds; what it leaves is done by the next service.
+
+use super::checker::{Found, check};
+use super::load::Load;
+use super::plan::answer_by_plan;
+use super::{ENOUGH, NO_SWEEP, base, following, report, stage, stage_on, times};
+use crate::support::database::TestDatabase;
+use crate::support::factory::job;
+use crate::support::proxy::Proxy;
+use crate::support::receiver::{Answer, Receiver};
+use crate::support::server::OwnServer;
+use crate::support::service::Service;
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+
+const DRAIN: Duration = Duration::from_secs(1);
+const ENDS_WITHIN: Duration = Duration::from_secs(1 + 2);
+
+fn settings() -> String {
+    format!("{NO_SWEEP}[dispatch]\ndrain_secs: {}\n", DRAIN.as_secs())
+}
+
+/// SIGTERM, and the exit within the promise; the exit code.
+async fn stop_in_time(service: &mut Service) -> Option<i32> {
+    let begun = Instant::now();
+    let code = service.stop(Duration::from_secs(20)).await;
+    let took = begun.elapsed();
+    assert!(took < ENDS_WITHIN, "{took:?}:\n{}", service.lines().join("\n"));
+    report("stopped", format!("after {took:?}"));
+    code
+}
+
+/// The load goes on without a service, and the next one does what is left.
+async fn the_next_one_does_the_rest(database: &TestDatabase, receiver: &Receiver, load: Load) -> Found {
+    let mut next = following(&database.ini(&settings())).await;
+    let written = load.stop_after(ENOUGH).await;
+    let found = check(database, receiver, &written).await;
+    assert_eq!(stop_in_time(&mut next).await, Some(0));
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_under_load_double_nothing_that_ended_in_time() {
+    let (database, receiver) = stage().await;
+    answer_by_plan(&receiver, Duration::from_millis(50));
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    for _ in 0..times(2, 40) {
+        let mut service = following(&database.ini(&settings())).await;
+        let calls = receiver.count();
+        receiver.wait_for(calls + 50, Duration::from_secs(20)).await;
+        assert_eq!(stop_in_time(&mut service).await, Some(0));
+    }
+    let found = the_next_one_does_the_rest(&database, &receiver, load).await;
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_handlers_hang_gives_their_jobs_back() {
+    let (database, receiver) = stage().await;
+    receiver.on("/hang", Answer::never());
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let mut service = following(&database.ini(&settings())).await;
+    let hanging = job().url(receiver.url("/hang")).timeout(600).insert_times(&database, 10).await;
+    receiver.wait_for(100, Duration::from_secs(20)).await;
+    assert_eq!(stop_in_time(&mut service).await, Some(0));
+    let sql =
+        format!("SELECT COUNT(*) FROM queued_job WHERE state = 'available' AND attempt = 0 AND id IN {hanging:?}");
+    assert_eq!(database.query_one::<u64>(&sql.replace('[', "(").replace(']', ")")).await, 10, "they are as before");
+    database.execute(&format!("UPDATE queued_job SET url = '{}' WHERE url LIKE '%/hang'", receiver.url("/work"))).await;
+    let found = the_next_one_does_the_rest(&database, &receiver, load).await;
+    assert_eq!(found.taken_back, 0, "{found:?}");
+    assert!(found.extra_calls <= 10, "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_network_stalls_swallows_or_refuses_ends_in_time() {
+    let (database, receiver) = stage().await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let mut in_flight = 0;
+    for fault in 0..3 {
+        let proxy = Proxy::start(database.server().address()).await;
+        let mut service = following(&database.ini_at(proxy.port(), &settings())).await;
+        let calls = receiver.count();
+        receiver.wait_for(calls + 20, Duration::from_secs(20)).await;
+        match fault {
+            0 => proxy.stall(),
+            1 => proxy.half_open(),
+            _ => {
+                proxy.refuse().await;
+                proxy.cut_all();
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let code = stop_in_time(&mut service).await;
+        // Whatever could not be written stands in its row until the lock is free.
+        drop(proxy);
+        let left: u32 = database.query_one("SELECT COUNT(*) FROM queued_job WHERE state = 'executing'").await;
+        assert!(code == Some(1) || left == 0, "{left} jobs in flight, and the exit code is {code:?}");
+        in_flight += left;
+    }
+    let found = the_next_one_does_the_rest(&database, &receiver, load).await;
+    assert!(found.extra_calls <= in_flight && found.taken_back <= in_flight, "{found:?}, {in_flight} in flight");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_database_hangs_or_is_gone_ends_in_time() {
+    let mut server = OwnServer::start(&[]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    for hangs in [true, false] {
+        let mut service = following(&database.ini(&settings())).await;
+        let calls = receiver.count();
+        receiver.wait_for(calls + 20, Duration::from_secs(20)).await;
+        if hangs {
+            server.signal(Signal::STOP);
+            stop_in_time(&mut service).await;
+            server.signal(Signal::CONT);
+        } else {
+            server.kill().await;
+            stop_in_time(&mut service).await;
+            server.start_again().await;
+        }
+    }
+    let found = the_next_one_does_the_rest(&database, &receiver, load).await;
+    assert!(found.extra_calls <= found.taken_back, "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_before_the_database_was_ever_there_ends_at_once() {
+    let mut server = OwnServer::start(&[]).await;
+    let database = TestDatabase::with_schema_on(server.access()).await;
+    let ini = database.ini(&settings());
+    server.kill().await;
+    let mut service = Service::run(&ini);
+    service.wait_for_line("the database is not there yet", Duration::from_secs(20)).await;
+    assert_eq!(stop_in_time(&mut service).await, Some(0));
+    server.start_again().await;
+}

@@ -1,0 +1,123 @@
+//! What is known of each job: its row, its lines in the log table, and the handler's own record of calls.
+
+use super::plan::{Plan, attempt_of};
+use crate::support::database::TestDatabase;
+use crate::support::receiver::Receiver;
+use mysql_async::Row;
+use std::collections::{BTreeMap, HashMap};
+
+/// One job, from all three witnesses.
+#[derive(Debug, Clone)]
+pub struct Story {
+    pub id: u64,
+    pub plan: Plan,
+    pub state: String,
+    pub result_code: Option<i32>,
+    pub attempt: u32,
+    /// `remaining_retries` when it was inserted and now.
+    pub retries: i32,
+    pub remaining: i32,
+    pub response: String,
+    /// Whether `claim_expires_at` is set: only while it is executing.
+    pub expires: bool,
+    /// Whether the times of the last start and finish are there and in order.
+    pub times_in_order: bool,
+    pub lines: Lines,
+    /// How often the handler was called for each try.
+    pub calls: BTreeMap<u32, u32>,
+}
+
+/// How many lines of each kind the log table has of one job.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lines {
+    pub calling: u32,
+    pub succeeded: u32,
+    pub temporary: u32,
+    pub permanent: u32,
+    pub given_back: u32,
+    pub taken_back: u32,
+    pub refused: u32,
+}
+
+impl Lines {
+    /// Results that were recorded.
+    pub fn results(self) -> u32 {
+        self.succeeded + self.temporary + self.permanent
+    }
+}
+
+impl Story {
+    pub fn all_calls(&self) -> u32 {
+        self.calls.values().sum()
+    }
+}
+
+/// All jobs of the database. `retries`: what their rows were inserted with, by plan.
+pub async fn read_stories(database: &TestDatabase, receiver: &Receiver, retries: impl Fn(Plan) -> i32) -> Vec<Story> {
+    let rows: Vec<Row> = database
+        .query(
+            "SELECT id, url, CAST(state AS CHAR), result_code, attempt, remaining_retries, \
+             COALESCE(last_response, ''), claim_expires_at IS NOT NULL, \
+             COALESCE(last_finished_at >= last_started_at, 0) FROM queued_job ORDER BY id",
+        )
+        .await;
+    let mut lines = read_lines(database).await;
+    let mut calls = calls_by_job(receiver);
+    let mut stories: Vec<Story> = rows.iter().map(|row| of_row(row, &retries)).collect();
+    for story in &mut stories {
+        story.lines = lines.remove(&story.id).unwrap_or_default();
+        story.calls = calls.remove(&story.id).unwrap_or_default();
+    }
+    assert!(calls.is_empty(), "calls of jobs that are not in the table: {calls:?}");
+    assert!(lines.is_empty(), "lines of jobs that are not in the table: {lines:?}");
+    stories
+}
+
+fn of_row(row: &Row, retries: impl Fn(Plan) -> i32) -> Story {
+    let plan = Plan::of_url(&row.get::<String, _>(1).unwrap());
+    Story {
+        id: row.get(0).unwrap(),
+        plan,
+        state: row.get(2).unwrap(),
+        result_code: row.get(3).unwrap(),
+        attempt: row.get(4).unwrap(),
+        retries: retries(plan),
+        remaining: row.get(5).unwrap(),
+        response: row.get(6).unwrap(),
+        expires: row.get(7).unwrap(),
+        times_in_order: row.get(8).unwrap(),
+        lines: Lines::default(),
+        calls: BTreeMap::new(),
+    }
+}
+
+async fn read_lines(database: &TestDatabase) -> HashMap<u64, Lines> {
+    let kinds = ["Calling job", "Job succeeded", "Job failed temporarily", "Job failed due to timeout"];
+    let more = ["Job failed permanently", "Job given back", "Job taken back", "Result refused"];
+    let sums: Vec<String> =
+        kinds.into_iter().chain(more).map(|kind| format!("CAST(SUM(msg LIKE '%] {kind}%') AS UNSIGNED)")).collect();
+    let sql = format!("SELECT job_id, {} FROM queued_job_log GROUP BY job_id", sums.join(", "));
+    database.query::<Row>(&sql).await.iter().map(|row| (row.get(0).unwrap(), lines_of_row(row))).collect()
+}
+
+fn lines_of_row(row: &Row) -> Lines {
+    let count = |column: usize| row.get::<u32, _>(column).unwrap();
+    Lines {
+        calling: count(1),
+        succeeded: count(2),
+        temporary: count(3) + count(4),
+        permanent: count(5),
+        given_back: count(6),
+        taken_back: count(7),
+        refused: count(8),
+    }
+}
+
+fn calls_by_job(receiver: &Receiver) -> HashMap<u64, BTreeMap<u32, u32>> {
+    let mut calls: HashMap<u64, BTreeMap<u32, u32>> = HashMap::new();
+    for request in receiver.requests() {
+        let job = request.job_id().expect("a call names its job");
+        *calls.entry(job).or_default().entry(attempt_of(&request)).or_default() += 1;
+    }
+    calls
+}

@@ -1,0 +1,123 @@
+//! Commit visibility: the log shows a row before SQL does, and none is missed.
+
+use super::checker::{Found, check};
+use super::load::Written;
+use super::{NO_SWEEP, following, ledger, report, stage, stage_on, times};
+use crate::support::database::{TestDatabase, TestServer};
+use crate::support::factory::job;
+use crate::support::receiver::Receiver;
+use crate::support::server::OwnServer;
+use crate::support::wait::throughout;
+use mysql_async::prelude::Queryable;
+use std::time::Duration;
+
+const WRITERS: usize = 8;
+
+/// So many single INSERTs of eight writers, as fast as they go; the sweep off.
+async fn write_and_check((database, receiver): &(TestDatabase, Receiver), jobs: usize) -> Found {
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    // The second look of the follower's start is a sweep; what is inserted after it has only the log.
+    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    let mut writers = Vec::new();
+    for _ in 0..WRITERS {
+        let (mut conn, url) = (database.conn().await, receiver.url("/work"));
+        writers.push(tokio::spawn(async move {
+            let sql = "INSERT INTO queued_job (http_method, url) VALUES ('post', ?)";
+            for _ in 0..jobs / WRITERS {
+                conn.exec_drop(sql, (&url,)).await.unwrap();
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let found = check(database, receiver, &Written::default()).await;
+    assert_eq!((found.jobs, found.extra_calls, found.taken_back), (jobs, 0, 0), "{found:?}");
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_single_insert_of_eight_writers_is_called_once_without_a_sweep() {
+    let found = write_and_check(&stage().await, times(2_000, 100_000)).await;
+    report("visibility", format!("{found:?}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_gathers_commits_shows_every_job() {
+    let mysql = ["--binlog-group-commit-sync-delay=20000", "--binlog-group-commit-sync-no-delay-count=6"];
+    let mariadb = ["--binlog-commit-wait-count=6", "--binlog-commit-wait-usec=20000"];
+    let options = if TestServer::get().is_mysql() { mysql } else { mariadb };
+    let server = OwnServer::start(&options).await;
+    let found = write_and_check(&stage_on(server.access()).await, times(400, 20_000)).await;
+    report("gathered commits", format!("{found:?}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_sync_its_log_shows_every_job() {
+    let server = OwnServer::start(&["--sync-binlog=0"]).await;
+    let found = write_and_check(&stage_on(server.access()).await, times(1_000, 50_000)).await;
+    report("sync_binlog=0", format!("{found:?}"));
+}
+
+/// The log shows the rows at once; SQL shows them when the acknowledgement has come, or its time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_wait_for_a_replicas_acknowledgement_are_called_when_they_are_committed() {
+    let server = OwnServer::start(&semi_sync()).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    let enable = semi_sync_switch();
+    database.execute(&format!("SET GLOBAL {enable} = 1")).await;
+    let mut waiting = Vec::new();
+    for _ in 0..WRITERS {
+        let (mut conn, url) = (database.conn().await, receiver.url("/work"));
+        let sql = "INSERT INTO queued_job (http_method, url) VALUES ('post', ?)";
+        waiting.push(tokio::spawn(async move { conn.exec_drop(sql, (&url,)).await.unwrap() }));
+    }
+    throughout("no uncommitted job is called", Duration::from_millis(1_500), async || receiver.count() == 0).await;
+    assert!(waiting.iter().all(|writer| !writer.is_finished()), "they wait for the acknowledgement");
+    receiver.wait_for(WRITERS, Duration::from_secs(10)).await;
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.jobs, found.extra_calls), (WRITERS, 0), "{found:?}");
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+}
+
+fn semi_sync_switch() -> &'static str {
+    if TestServer::get().is_mysql() { "rpl_semi_sync_source_enabled" } else { "rpl_semi_sync_master_enabled" }
+}
+
+/// MariaDB has it built in and waits after the commit unless told otherwise; MySQL has a plugin.
+fn semi_sync() -> Vec<&'static str> {
+    if TestServer::get().is_mysql() {
+        vec!["--plugin-load-add=semisync_source.so", "--loose-rpl-semi-sync-source-timeout=3000"]
+    } else {
+        vec!["--rpl-semi-sync-master-timeout=3000", "--rpl-semi-sync-master-wait-point=AFTER_SYNC"]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_an_application_keeps_locked_waits_alone() {
+    let (database, receiver) = stage().await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    let mut keeper = database.conn().await;
+    let due_soon = job().url(receiver.url("/work")).run_at_in(1_500);
+    let locked = due_soon.insert_times(&database, 20).await.pop().unwrap();
+    keeper.query_drop("START TRANSACTION").await.unwrap();
+    keeper.exec_drop("SELECT id FROM queued_job WHERE id = ? FOR UPDATE", (locked,)).await.unwrap();
+    receiver.wait_for(19, Duration::from_secs(20)).await;
+    // A sweep meanwhile, more than two seconds after it was due, does not take the waiting one for lost.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let sweeps = "CREATE TABLE queued_job_copy LIKE queued_job; ALTER TABLE queued_job_copy COMMENT 'for queued_job'";
+    database.execute(sweeps).await;
+    throughout("the locked job waits", Duration::from_millis(500), async || receiver.count() == 19).await;
+    assert!(receiver.requests().iter().all(|request| request.job_id() != Some(locked)));
+    keeper.query_drop("ROLLBACK").await.unwrap();
+    receiver.wait_for(20, Duration::from_secs(5)).await;
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.jobs, found.extra_calls), (20, 0), "{found:?}");
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+}

@@ -1,0 +1,101 @@
+//! Everything that may stand in a log, together and under load, with the real service.
+
+use super::checker::check;
+use super::load::{Load, Written};
+use super::menagerie::{
+    alter, foreign_tables, huge_rows, rename_for_a_moment, shadow_table, toggle_checksums, wide_table,
+};
+use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, stage_on, times};
+use crate::support::database::TestServer;
+use crate::support::factory::job;
+use crate::support::server::{OwnServer, server_plugin};
+use crate::support::wait::until;
+use std::time::Duration;
+
+/// What each writer's sessions set: every form of logging that a session may choose.
+fn settings(writer: usize) -> String {
+    let mysql = TestServer::get().is_mysql();
+    match writer {
+        0 => "SET SESSION binlog_row_image = 'MINIMAL'",
+        1 => "SET SESSION binlog_row_image = 'NOBLOB', time_zone = '-11:00'",
+        2 => "SET SESSION binlog_format = 'STATEMENT'",
+        3 => "SET SESSION binlog_format = 'MIXED', sql_mode = ''",
+        4 if mysql => "SET SESSION binlog_transaction_compression = ON",
+        _ => "SET SESSION time_zone = '+05:45'",
+    }
+    .to_owned()
+}
+
+fn options() -> Vec<String> {
+    let mut options = vec!["--max-allowed-packet=128M".to_owned()];
+    if TestServer::get().is_mariadb() {
+        options.extend(["--log-bin-compress=1".to_owned(), "--log-bin-compress-min-len=10".to_owned()]);
+    } else {
+        options.push("--log-bin-trust-function-creators=1".to_owned());
+    }
+    options
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_stands_in_the_log_under_load_no_job_is_lost_or_doubled() {
+    let options = options();
+    let server = OwnServer::start(&options.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let ini = database.ini(NO_SWEEP);
+    let (mut first, mut second) = (following(&ini).await, following(&ini).await);
+    let load = Load::start_with(&database, &base(&receiver), (6, 40), settings);
+    for round in 0..times(1, 10) {
+        foreign_tables(&database, round).await;
+        wide_table(&database, round).await;
+        toggle_checksums(&database).await;
+        alter(&database).await;
+        huge_rows(&database, &receiver, round).await;
+        rename_for_a_moment(&database).await;
+        shadow_table(&database).await;
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    report("zoo", format!("{found:?}"));
+    // The table begins anew, and so do its numbers.
+    let before = receiver.count();
+    database.execute("TRUNCATE queued_job").await;
+    job().url(receiver.url("/work")).insert_times(&database, 10).await;
+    until("jobs of the emptied table are called", SETTLES, async || receiver.count() == before + 10).await;
+    for service in [&mut first, &mut second] {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+        // A statement in the log names no job.
+        ledger::assert_lost_only_to(service, &["lost_to_decode"]);
+        assert!(!ledger::counted(service).contains_key("stream_panics"));
+    }
+}
+
+/// MySQL takes its keys from a component that is configured beside the program itself, which is not ours to change.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_log_is_followed() {
+    if TestServer::get().is_mysql() {
+        return;
+    }
+    let Some(folder) = server_plugin("file_key_management.so") else {
+        return eprintln!("skipped: this server comes without file_key_management");
+    };
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), format!("1;{}\n", "a7addd9adea9978fda19f21e6be987880e68ac92632ca052e5bb42b1a506939a"))
+        .unwrap();
+    std::fs::set_permissions(keys.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let server = OwnServer::start(&[
+        &format!("--plugin-dir={}", folder.display()),
+        "--plugin-load-add=file_key_management",
+        &format!("--file-key-management-filename={}", keys.path().display()),
+        "--encrypt-binlog=1",
+    ])
+    .await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    assert_eq!(database.query_one::<u8>("SELECT @@encrypt_binlog").await, 1);
+    job().url(receiver.url("/work")).insert_times(&database, 50).await;
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.jobs, found.calls), (50, 50), "{found:?}");
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+}

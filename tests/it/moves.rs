@@ -1,0 +1,332 @@
+//! The store's statements, held to the moves of `src/job/moves.rs`: each is run from every standing that a row can
+//! have, and the row is compared with what the move says. A row that the move leaves alone stays the same in all
+//! its columns.
+
+use crate::support::database::TestDatabase;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use std::time::Duration;
+use strings_queue::config::Config;
+use strings_queue::job::{Attempt, Conclusion, JobId, JobState, ResultCode, Standing};
+use strings_queue::store::{
+    ClaimTerms, ClaimToken, Finished, HistoryLine, Session, Store, claim, finish, release, rescue,
+};
+
+/// More rows than this would make a test slow.
+const MOST_ROWS: usize = 1_000;
+
+/// A row to be, and the sort of circumstances it is in.
+#[derive(Debug, Clone, Copy)]
+struct Case<C> {
+    standing: Standing,
+    circumstances: C,
+}
+
+/// The columns of a standing, in its order.
+type StandingRow = (String, u32, i32, Option<i32>, Option<u64>);
+
+/// The rows of one test: `rows[n]` has the id `n + 1`.
+struct Rows<C> {
+    database: TestDatabase,
+    session: Session,
+    cases: Vec<Case<C>>,
+    before: Vec<String>,
+}
+
+/// Every state, a first, a second and no try, retries below, at and above none, and these tokens.
+fn standings(tokens: &[Option<u64>]) -> Vec<Standing> {
+    let mut all = Vec::new();
+    for state in JobState::ALL {
+        for attempt in [0, 1, 2].map(Attempt) {
+            for remaining_retries in [-2, -1, 0, 1] {
+                for token in tokens {
+                    let result_code = (attempt.0 > 1).then_some(ResultCode::TemporaryFailure);
+                    all.push(Standing { state, attempt, remaining_retries, result_code, token: *token });
+                }
+            }
+        }
+    }
+    all
+}
+
+fn crossed<C: Copy>(standings: &[Standing], circumstances: &[C]) -> Vec<Case<C>> {
+    let all = standings.iter().flat_map(|standing| {
+        circumstances.iter().map(|circumstances| Case { standing: *standing, circumstances: *circumstances })
+    });
+    all.collect()
+}
+
+/// A database with the tables, a session of the store, and a token that is really drawn, with its number.
+async fn stage() -> (TestDatabase, Session, ClaimToken, u64) {
+    let database = TestDatabase::with_schema().await;
+    let config = Config::load(&database.ini(""), &|_| None).unwrap();
+    let mut session = Store::new(&config.database).session();
+    let token = ClaimToken::draw();
+    database.execute("INSERT INTO queued_job (http_method, url) VALUES ('post', 'http://a/')").await;
+    assert_eq!(claim(&mut session, &terms(), token, &[JobId(1)]).await.unwrap().jobs.len(), 1);
+    let number = database.query_one("SELECT claim_token FROM queued_job").await;
+    database.execute("TRUNCATE queued_job").await;
+    (database, session, token, number)
+}
+
+fn terms() -> ClaimTerms {
+    ClaimTerms { dispatcher: "moves".to_owned(), grace: Duration::from_secs(9), max_timeout_secs: 60 }
+}
+
+impl<C: Copy + std::fmt::Debug> Rows<C> {
+    /// Inserts a row for each case; `columns` are those of its circumstances, with their SQL.
+    async fn insert(
+        (database, session): (TestDatabase, Session),
+        cases: Vec<Case<C>>,
+        columns: impl Fn(&C) -> [(&'static str, String); 3],
+    ) -> Rows<C> {
+        assert!(cases.len() <= MOST_ROWS, "{} rows", cases.len());
+        let names: Vec<&str> = columns(&cases[0].circumstances).iter().map(|(name, _)| *name).collect();
+        let values: Vec<String> =
+            cases.iter().map(|case| values(&case.standing, &columns(&case.circumstances))).collect();
+        let sql = format!(
+            "INSERT INTO queued_job (http_method, url, state, attempt, remaining_retries, result_code, claim_token, {}) \
+             VALUES {}",
+            names.join(", "),
+            values.join(", ")
+        );
+        database.execute(&sql).await;
+        let mut rows = Rows { database, session, cases, before: Vec::new() };
+        rows.before = rows.texts().await;
+        rows
+    }
+
+    fn ids(&self) -> Vec<JobId> {
+        (1..=self.cases.len() as u64).map(JobId).collect()
+    }
+
+    /// Every column of every row as a text.
+    async fn texts(&self) -> Vec<String> {
+        let sql = "SELECT CONCAT_WS('|', id, state, attempt, remaining_retries, retry_delay_secs, \
+                   COALESCE(result_code, '-'), COALESCE(claim_token, '-'), COALESCE(claimed_by, '-'), \
+                   COALESCE(claim_expires_at, '-'), run_at, COALESCE(last_started_at, '-'), \
+                   COALESCE(last_finished_at, '-'), COALESCE(last_response, '-'), url, http_method) \
+                   FROM queued_job ORDER BY id";
+        self.database.query(sql).await
+    }
+
+    async fn standings(&self) -> Vec<Standing> {
+        let sql = "SELECT CAST(state AS CHAR), attempt, remaining_retries, result_code, claim_token \
+                   FROM queued_job ORDER BY id";
+        let rows: Vec<StandingRow> = self.database.query(sql).await;
+        let read = |(state, attempt, remaining_retries, code, token): StandingRow| Standing {
+            state: JobState::from_name(&state).unwrap(),
+            attempt: Attempt(attempt),
+            remaining_retries,
+            result_code: code.map(result_code),
+            token,
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// Compares all rows with what the move says of each. Both must happen: moves, and rows left alone.
+    async fn compare(&self, moved: impl Fn(&Case<C>) -> Option<Standing>) {
+        let (after, texts) = (self.standings().await, self.texts().await);
+        let mut counts = [0, 0];
+        for (number, case) in self.cases.iter().enumerate() {
+            let expected = moved(case);
+            counts[usize::from(expected.is_some())] += 1;
+            match expected {
+                Some(expected) => assert_eq!(after[number], expected, "{case:?}"),
+                None => assert_eq!(texts[number], self.before[number], "left alone: {case:?}"),
+            }
+        }
+        assert!(counts[0] > 0 && counts[1] > 0, "{counts:?}");
+    }
+}
+
+fn values(standing: &Standing, columns: &[(&'static str, String); 3]) -> String {
+    let number = |value: Option<u64>| value.map_or("NULL".to_owned(), |value| value.to_string());
+    let more: Vec<&str> = columns.iter().map(|(_, sql)| sql.as_str()).collect();
+    format!(
+        "('post', 'http://a/', '{}', {}, {}, {}, {}, {})",
+        standing.state.as_str(),
+        standing.attempt,
+        standing.remaining_retries,
+        number(standing.result_code.map(|code| code as u64)),
+        number(standing.token),
+        more.join(", ")
+    )
+}
+
+fn result_code(code: i32) -> ResultCode {
+    let all = [ResultCode::Success, ResultCode::PermanentFailure, ResultCode::TemporaryFailure];
+    all.into_iter().find(|known| *known as i32 == code).unwrap()
+}
+
+/// A claim that still holds.
+fn held() -> [(&'static str, String); 3] {
+    [
+        ("run_at", "NOW(6) - INTERVAL 60 SECOND".to_owned()),
+        ("claimed_by", "'moves'".to_owned()),
+        ("claim_expires_at", "NOW(6) + INTERVAL 600 SECOND".to_owned()),
+    ]
+}
+
+#[tokio::test]
+async fn a_claim_moves_rows_as_the_model_says() {
+    let (database, session, token, number) = stage().await;
+    let cases = crossed(&standings(&[None, Some(number), Some(7)]), &[true, false]);
+    let columns = |due: &bool| {
+        let sign = if *due { '-' } else { '+' };
+        let [_, by, expires] = held();
+        [("run_at", format!("NOW(6) {sign} INTERVAL 600 SECOND")), by, expires]
+    };
+    let mut rows = Rows::insert((database, session), cases, columns).await;
+    let ids = rows.ids();
+    let claimed = claim(&mut rows.session, &terms(), token, &ids).await.unwrap();
+    rows.compare(|case| case.standing.claim(number, case.circumstances)).await;
+    // What is told as ours is what is executing under our token: those claimed now, and those claimed before.
+    let told: Vec<(JobId, Attempt, i32)> =
+        claimed.jobs.iter().map(|job| (job.id, job.attempt, job.remaining_retries)).collect();
+    let all = rows.standings().await.into_iter().zip(&ids);
+    let ours: Vec<(JobId, Attempt, i32)> = all
+        .filter(|(row, _)| row.state == JobState::Executing && row.token == Some(number))
+        .map(|(row, id)| (*id, row.attempt, row.remaining_retries))
+        .collect();
+    assert_eq!(told, ours);
+}
+
+/// Every conclusion that a call can have.
+fn conclusions() -> [Conclusion; 4] {
+    let conclusion = |state, result_code, retry_in| Conclusion {
+        state,
+        result_code,
+        retry_in,
+        new_retry_delay_secs: None,
+        new_url: None,
+    };
+    [
+        conclusion(JobState::Completed, ResultCode::Success, None),
+        conclusion(JobState::Discarded, ResultCode::PermanentFailure, None),
+        conclusion(JobState::Discarded, ResultCode::TemporaryFailure, None),
+        conclusion(JobState::Retryable, ResultCode::TemporaryFailure, Some(Duration::from_secs(60))),
+    ]
+}
+
+fn batch(ids: &[JobId], token: ClaimToken, conclusion: &Conclusion) -> Vec<Finished> {
+    let one = |id: &JobId| Finished { id: *id, token, conclusion: conclusion.clone(), response: "ok".to_owned() };
+    ids.iter().map(one).collect()
+}
+
+#[tokio::test]
+async fn a_finish_moves_rows_as_the_model_says_and_refuses_the_rest() {
+    for conclusion in conclusions() {
+        let (database, session, token, number) = stage().await;
+        let cases = crossed(&standings(&[None, Some(number), Some(7)]), &[()]);
+        let mut rows = Rows::insert((database, session), cases, |()| held()).await;
+        let mut all = batch(&rows.ids(), token, &conclusion);
+        let report = finish(&mut rows.session, &mut all, &[]).await.unwrap();
+        rows.compare(|case| case.standing.finish(number, &conclusion)).await;
+        let refused = |case: &Case<()>| {
+            case.standing.finish(number, &conclusion).is_none() && !case.standing.has_result(number, &conclusion)
+        };
+        let expected = rows.cases.iter().zip(rows.ids()).filter(|(case, _)| refused(case)).map(|(_, id)| id);
+        assert_eq!(report.refused, expected.collect::<Vec<JobId>>(), "{conclusion:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_finish_of_rows_that_are_all_ours_moves_them_in_one_go_and_sent_again_moves_nothing() {
+    for conclusion in conclusions() {
+        let (database, session, token, number) = stage().await;
+        let cases = crossed(&standings(&[Some(number), None]), &[()]);
+        let mut rows = Rows::insert((database, session), cases, |()| held()).await;
+        let ours = |(case, _): &(&Case<()>, JobId)| case.standing.finish(number, &conclusion).is_some();
+        let ids: Vec<JobId> = rows.cases.iter().zip(rows.ids()).filter(ours).map(|(_, id)| id).collect();
+        for _ in 0..2 {
+            let report = finish(&mut rows.session, &mut batch(&ids, token, &conclusion), &[]).await.unwrap();
+            assert!(report.refused.is_empty(), "{conclusion:?}: {report:?}");
+            rows.compare(|case| case.standing.finish(number, &conclusion)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_release_moves_rows_as_the_model_says() {
+    let (database, session, token, number) = stage().await;
+    let cases = crossed(&standings(&[None, Some(number), Some(7)]), &[()]);
+    let mut rows = Rows::insert((database, session), cases, |()| held()).await;
+    let claims: Vec<(JobId, ClaimToken)> = rows.ids().into_iter().map(|id| (id, token)).collect();
+    let line = |id: &JobId| HistoryLine { job: *id, message: format!("it's job {id}"), at_micros: None };
+    let lines: Vec<HistoryLine> = rows.ids().iter().map(line).collect();
+    release(&mut rows.session, &claims, &lines).await.unwrap();
+    rows.compare(|case| case.standing.release(number)).await;
+    let told: Vec<(u64, String)> = rows.database.query("SELECT job_id, msg FROM queued_job_log ORDER BY job_id").await;
+    let given = rows.cases.iter().zip(rows.ids()).filter(|(case, _)| case.standing.release(number).is_some());
+    let expected: Vec<(u64, String)> = given.map(|(_, id)| (id.0, format!("it's job {id}"))).collect();
+    assert_eq!(told, expected, "lines of what was given back, and of no other");
+}
+
+/// What a row says of its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OwnerSays {
+    /// A name whose lock is held, and a claim that holds.
+    Lives,
+    /// The same, and the claim has expired.
+    Outstayed,
+    /// A name whose lock is free.
+    Died,
+    /// No name.
+    Nobody,
+    /// A name whose lock is held, and no end of the claim.
+    NoEnd,
+}
+
+const OWNERS: [OwnerSays; 5] =
+    [OwnerSays::Lives, OwnerSays::Outstayed, OwnerSays::Died, OwnerSays::Nobody, OwnerSays::NoEnd];
+
+fn owner_columns(owner: OwnerSays, alive: &str) -> [(&'static str, String); 3] {
+    let name = match owner {
+        OwnerSays::Died => "'moves-died'".to_owned(),
+        OwnerSays::Nobody => "NULL".to_owned(),
+        _ => format!("'{alive}'"),
+    };
+    let expires = match owner {
+        OwnerSays::Outstayed => "NOW(6) - INTERVAL 1 SECOND",
+        OwnerSays::NoEnd => "NULL",
+        _ => "NOW(6) + INTERVAL 600 SECOND",
+    };
+    [("run_at", "NOW(6)".to_owned()), ("claimed_by", name), ("claim_expires_at", expires.to_owned())]
+}
+
+/// A name, and the connection that holds its lock.
+async fn living_owner(database: &TestDatabase) -> (String, Conn) {
+    let name = format!("moves-{}", database.name());
+    let mut conn = database.conn().await;
+    let taken: Option<i64> = conn.query_first(format!("SELECT GET_LOCK('{name}', 5)")).await.unwrap();
+    assert_eq!(taken, Some(1));
+    (name, conn)
+}
+
+#[tokio::test]
+async fn a_rescue_moves_rows_as_the_model_says() {
+    let (database, session, _, number) = stage().await;
+    let (alive, lock) = living_owner(&database).await;
+    let cases = crossed(&standings(&[Some(number), None]), &OWNERS);
+    let mut rows = Rows::insert((database, session), cases, |owner| owner_columns(*owner, &alive)).await;
+    // Whoever is said to have ended is only taken from when its lock shows it.
+    let ended = ["moves-died".to_owned(), alive];
+    let taken = rescue(&mut rows.session, &ended).await.unwrap();
+    let moved = |case: &Case<OwnerSays>| case.standing.rescue(case.circumstances != OwnerSays::Lives);
+    rows.compare(moved).await;
+    let expected = rows.cases.iter().zip(rows.ids()).filter(|(case, _)| moved(case).is_some()).map(|(_, id)| id);
+    assert_eq!(taken, expected.collect::<Vec<JobId>>());
+    drop(lock);
+}
+
+#[tokio::test]
+async fn the_users_cancel_moves_rows_as_the_model_says() {
+    let (database, session, _, number) = stage().await;
+    let unfinished = standings(&[None, Some(number)]).into_iter().filter(|row| !row.state.is_final());
+    let finished = standings(&[Some(number)]).into_iter().filter(|row| row.state == JobState::Cancelled);
+    let cases = crossed(&unfinished.chain(finished).collect::<Vec<Standing>>(), &[()]);
+    let rows = Rows::insert((database, session), cases, |()| held()).await;
+    rows.database.execute("UPDATE queued_job SET state = 'cancelled'").await;
+    rows.compare(|case| case.standing.cancel()).await;
+}

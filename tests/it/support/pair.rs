@@ -1,0 +1,116 @@
+//! A primary and its replica, of the server under test; the replica is promoted by hand, and on request the primary
+//! waits for it before it answers a commit.
+
+use super::cluster::{Cluster, ELECTED};
+use super::database::TestServer;
+use super::server::OwnServer;
+use super::wait::until;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+
+const REPLICATION: &str = "sq_replica";
+const PASSWORD: &str = "aPasswordOfTheTests3";
+
+/// Member 0 is the primary, member 1 its replica, which takes no writes.
+pub struct Pair {
+    pub cluster: Cluster,
+}
+
+impl Pair {
+    /// Semi-synchronous: a commit is answered once the replica has it.
+    pub async fn start() -> Pair {
+        let (first, second) = (options(1), options(2));
+        let (primary, replica) = tokio::join!(OwnServer::start(&first), OwnServer::start(&second));
+        let pair = Pair { cluster: Cluster::of(vec![primary, replica]) };
+        pair.cluster.execute_on(1, "SET GLOBAL read_only = ON").await;
+        pair.replicate().await;
+        pair.wait_for_the_replica().await;
+        pair.cluster.set_up().await;
+        pair.until_caught_up().await;
+        pair
+    }
+
+    async fn replicate(&self) {
+        let account = format!(
+            "CREATE USER {REPLICATION} IDENTIFIED BY '{PASSWORD}'; GRANT REPLICATION SLAVE ON *.* TO {REPLICATION}"
+        );
+        let mut primary = Conn::new(self.cluster.opts(0)).await.unwrap();
+        let status = if self.cluster.is_mysql() { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+        let head: Row = primary.query_first(status).await.unwrap().expect("a log");
+        let (file, offset): (String, u64) = (head.get(0).unwrap(), head.get(1).unwrap());
+        primary.query_drop(account).await.unwrap();
+        let port = self.cluster.access(0).port;
+        let from = if self.cluster.is_mysql() {
+            format!(
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, \
+                 SOURCE_USER = '{REPLICATION}', SOURCE_PASSWORD = '{PASSWORD}', SOURCE_LOG_FILE = '{file}', \
+                 SOURCE_LOG_POS = {offset}, GET_SOURCE_PUBLIC_KEY = 1; START REPLICA"
+            )
+        } else {
+            format!(
+                "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = '{REPLICATION}', \
+                 MASTER_PASSWORD = '{PASSWORD}', MASTER_LOG_FILE = '{file}', MASTER_LOG_POS = {offset}; START SLAVE"
+            )
+        };
+        self.cluster.execute_on(1, &from).await;
+    }
+
+    /// From when the replica acknowledges.
+    async fn wait_for_the_replica(&self) {
+        let status =
+            if self.cluster.is_mysql() { "Rpl_semi_sync_source_clients" } else { "Rpl_semi_sync_master_clients" };
+        until("the replica acknowledges", ELECTED, async || self.status(0, status).await == "1").await;
+    }
+
+    /// Waits until the replica has all.
+    pub async fn until_caught_up(&self) {
+        let count = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'shop'";
+        let user = "SELECT COUNT(*) FROM mysql.user WHERE user = 'queue'";
+        until("the replica has the tables", ELECTED, async || {
+            let mut conn = Conn::new(self.cluster.opts(1)).await.unwrap();
+            let tables: Option<u64> = conn.query_first(count).await.unwrap();
+            let users: Option<u64> = conn.query_first(user).await.unwrap();
+            tables >= Some(3) && users == Some(1)
+        })
+        .await;
+    }
+
+    async fn status(&self, member: usize, name: &str) -> String {
+        let mut conn = Conn::new(self.cluster.opts(member)).await.unwrap();
+        let row: Option<(String, String)> =
+            conn.query_first(format!("SHOW GLOBAL STATUS LIKE '{name}'")).await.unwrap();
+        row.map(|(_, value)| value).unwrap_or_default()
+    }
+
+    /// Makes the replica the primary, once it has applied all that it received.
+    pub async fn promote(&self) {
+        let (stop, go) = if self.cluster.is_mysql() {
+            ("STOP REPLICA IO_THREAD", "STOP REPLICA; SET GLOBAL read_only = OFF")
+        } else {
+            ("STOP SLAVE IO_THREAD", "STOP SLAVE; SET GLOBAL read_only = OFF")
+        };
+        self.cluster.execute_on(1, stop).await;
+        until("all is applied", ELECTED, async || self.has_applied_all().await).await;
+        self.cluster.execute_on(1, go).await;
+    }
+
+    async fn has_applied_all(&self) -> bool {
+        let mut conn = Conn::new(self.cluster.opts(1)).await.unwrap();
+        let sql = if self.cluster.is_mysql() { "SHOW REPLICA STATUS" } else { "SHOW SLAVE STATUS" };
+        let row: Row = conn.query_first(sql).await.unwrap().expect("a replica");
+        let state = row.columns_ref().iter().position(|column| column.name_str().ends_with("_SQL_Running_State"));
+        let state: String = row.get(state.expect("its state")).unwrap();
+        state.contains("has read all relay log")
+    }
+}
+
+fn options(server_id: u8) -> Vec<&'static str> {
+    let number = if server_id == 1 { "--server-id=1" } else { "--server-id=2" };
+    let semi_sync: &[&str] = match (TestServer::get().is_mysql(), server_id) {
+        (true, 1) => &["--plugin-load-add=semisync_source.so", "--loose-rpl-semi-sync-source-timeout=60000"],
+        (true, _) => &["--plugin-load-add=semisync_replica.so", "--loose-rpl-semi-sync-replica-enabled=ON"],
+        (false, 1) => &["--rpl-semi-sync-master-timeout=60000"],
+        (false, _) => &["--rpl-semi-sync-slave-enabled=ON"],
+    };
+    [&[number, "--log-slave-updates=ON", "--innodb-buffer-pool-size=32M"], semi_sync].concat()
+}
