@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// A batch is closed when its texts reach this size, so that its statement stays well below the servers'
-/// `max_allowed_packet` (16 MiB by default on MariaDB), escaped or not.
-const BATCH_BYTES: usize = 1 << 20;
+/// A batch is closed when its texts reach this size, so that its statement stays below the servers'
+/// `max_allowed_packet`, escaped or not, even where that has been set to one MiB.
+const BATCH_BYTES: usize = 1 << 18;
 
 /// So many results at once are load; then a batch gathers for a little, so that it is worth its transaction.
 const MANY: usize = 32;
@@ -186,6 +186,7 @@ impl Completer {
             };
             match written {
                 Ok(report) => {
+                    tracing::trace!(results = finished.len(), refused = report.refused.len(), "results stored");
                     self.count(finished, &report.refused);
                     for job in report.refused {
                         tracing::warn!(job = job.0, "{}", messages::refused(job));
@@ -225,7 +226,7 @@ impl Completer {
                 self.abandon();
                 true
             }
-            () = tokio::time::sleep(pauses.next_pause()) => false,
+            () = self.session.pause(pauses.next_pause()) => false,
         }
     }
 
@@ -241,6 +242,7 @@ impl Batch {
         let message = messages::finished(ended.id, &ended.outcome);
         self.release_lines.push(HistoryLine { job: ended.id, message, at_micros: None });
         self.released.push((ended.id, ended.token));
-        self.done.push(Done { id: ended.id, retry_in: None });
+        // At a stop nobody looks at timers; else its call could not be made now, and the job is still as due as it was.
+        self.done.push(Done { id: ended.id, retry_in: Some(Duration::ZERO) });
     }
 }

@@ -77,7 +77,7 @@ pub async fn claim_lane(mut lane: Session, terms: ClaimTerms, order: ClaimOrder,
             Ok(claim) => return Report::Claimed { lane, order, claim: Some(claim) },
             Err(error) => report_failure(&error, jobs.len()),
         }
-        if paused_until_stop(&mut pauses, &stop).await {
+        if paused_until_stop(&lane, &mut pauses, &stop).await {
             return Report::Claimed { lane, order, claim: None };
         }
     }
@@ -91,7 +91,7 @@ pub async fn hosts_lane(mut lane: Session, jobs: Vec<JobId>, stop: CancellationT
             Ok(found) => break found,
             Err(error) => report_failure(&error, jobs.len()),
         }
-        if paused_until_stop(&mut pauses, &stop).await {
+        if paused_until_stop(&lane, &mut pauses, &stop).await {
             break Vec::new();
         }
     };
@@ -136,9 +136,9 @@ fn report_failure(error: &StoreError, jobs: usize) {
     }
 }
 
-async fn paused_until_stop(pauses: &mut ReconnectPauses, stop: &CancellationToken) -> bool {
+async fn paused_until_stop(lane: &Session, pauses: &mut ReconnectPauses, stop: &CancellationToken) -> bool {
     tokio::select! {
         () = stop.cancelled() => true,
-        () = tokio::time::sleep(pauses.next_pause()) => false,
+        () = lane.pause(pauses.next_pause()) => false,
     }
 }

@@ -7,9 +7,11 @@
 
 mod bodies;
 mod client;
+mod clients;
 mod completer;
 mod dispatcher;
 mod executor;
+mod homes;
 mod lanes;
 mod names;
 mod network;
@@ -29,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::store::{ClaimTerms, Owner, Store};
 use crate::wakeup::Wakeup;
 use bodies::Bodies;
-use client::CallClient;
+use clients::Clients;
 use completer::Completer;
 use dispatcher::{Dispatcher, Parts};
 use executor::Executor;
@@ -86,7 +88,7 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
         abandoned: false,
     };
     let executor = Executor {
-        client: CallClient::new(config)?,
+        client: Clients::new(config)?,
         bodies: Bodies::new(around.store.session()),
         http: config.http.clone(),
         records,

@@ -12,7 +12,8 @@ use std::fmt::Write as _;
 
 /// Gives jobs back as they were before their claim: workable, and the try not counted.
 ///
-/// Locks each row through the primary key, in key order; touches only rows that are executing under one of the tokens,
+/// Locks each row through the primary key, in key order (by its name, for a small table would rather be read as a
+/// whole, and locked so); touches only rows that are executing under one of the tokens,
 /// and writes the lines of these alone: a job that was taken back meanwhile is not ours to give. A token is drawn for
 /// one claim, and no row is claimed twice under one, so id and token need not be paired.
 pub async fn release(

@@ -21,6 +21,9 @@ impl Dispatcher {
         let room = if self.parts.mode == Mode::Serve { WATCHED.saturating_sub(self.peers.len()) } else { 0 };
         for name in others.drain(..room.min(others.len())) {
             self.lanes.spawn(peer_lane(self.parts.store.session(), name.clone(), self.parts.stop.clone()));
+            if self.homes.add(&name) {
+                self.leave_to_homes();
+            }
             self.peers.insert(name);
         }
         // While some are being looked at, the rest waits for the sweep that follows, or the next one.
@@ -37,6 +40,7 @@ impl Dispatcher {
 
     pub(super) fn on_peer(&mut self, name: String, gone: bool) {
         self.peers.remove(&name);
+        self.homes.remove(&name);
         if gone {
             self.on_ended(vec![name]);
         }
