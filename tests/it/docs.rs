@@ -340,7 +340,7 @@ fn every_test_that_a_document_names_exists() {
         for span in spans(&text).into_iter().filter(|span| span.contains("::") && is_name(span)) {
             let (module, test) = span.rsplit_once("::").unwrap();
             let module = module.trim_end_matches("::tests").replace("::", "/");
-            let folders = ["tests/it", "tests", "src"].map(|top| format!("{top}/{module}"));
+            let folders = ["tests/it", "tests/failpoints", "src"].map(|top| format!("{top}/{module}"));
             let mut files = folders.iter().flat_map(|folder| [format!("{folder}.rs"), format!("{folder}/mod.rs")]);
             let has_it = |file: &String| root().join(file).exists() && read(file).contains(&format!("fn {test}("));
             assert!(files.any(|file| has_it(&file)), "{document} names `{span}`, and there is no such test");
