@@ -3,7 +3,7 @@
 use super::arguments::MigrateArguments;
 use super::runtime::run_until_signal;
 use crate::config::Config;
-use crate::store::migrate::{MIGRATIONS, SCHEMA, migrate};
+use crate::store::migrate::{SCHEMA, migrate, upgrade_sql};
 use crate::store::{CURRENT_VERSION, SchemaState, Session, Store, read_schema_state};
 use anyhow::bail;
 
@@ -31,16 +31,13 @@ async fn print_or_migrate(config: &Config, print: bool) -> anyhow::Result<()> {
 
 /// The SQL that would be run now.
 async fn print_sql(session: &mut Session) -> anyhow::Result<()> {
-    let from = match read_schema_state(session).await? {
-        SchemaState::Missing => return Ok(super::print(SCHEMA.as_bytes())?),
-        SchemaState::Ancestor => 0,
-        SchemaState::Older(version) => version,
+    let sql = match read_schema_state(session).await? {
+        SchemaState::Missing => SCHEMA.to_owned(),
+        SchemaState::Ancestor => upgrade_sql(0),
+        SchemaState::Older(version) => upgrade_sql(version),
         SchemaState::Current | SchemaState::Newer(_) => return Ok(()),
     };
-    for (_, script) in MIGRATIONS.into_iter().filter(|(version, _)| *version > from) {
-        super::print(script.as_bytes())?;
-    }
-    Ok(super::print(SCHEMA.as_bytes())?)
+    Ok(super::print(sql.as_bytes())?)
 }
 
 fn told(before: SchemaState, config: &Config) -> String {

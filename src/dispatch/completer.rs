@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// A batch is closed when its texts reach this size, so that its statement stays well below the servers'
-/// `max_allowed_packet` (16 MiB by default on MariaDB), escaped or not.
-const BATCH_BYTES: usize = 1 << 20;
+/// A batch is closed when its texts reach this size, so that its statement stays below the servers'
+/// `max_allowed_packet`, escaped or not, even where that has been set to one MiB.
+const BATCH_BYTES: usize = 1 << 18;
 
 /// So many results at once are load; then a batch gathers for a little, so that it is worth its transaction.
 const MANY: usize = 32;

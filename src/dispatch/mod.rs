@@ -11,6 +11,7 @@ mod clients;
 mod completer;
 mod dispatcher;
 mod executor;
+mod homes;
 mod lanes;
 mod names;
 mod network;

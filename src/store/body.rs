@@ -7,11 +7,12 @@ use mysql_async::prelude::Queryable;
 
 /// The stored bytes; none when the row is no longer ours.
 ///
-/// A consistent read through the primary key; takes no lock.
+/// A consistent read through the primary key; takes no lock. The column is named plainly: the result of any function
+/// on it would be NULL where it is larger than the server's `max_allowed_packet`, as a stored body may be.
 pub async fn load_body(session: &mut Session, job: &ClaimedJob) -> Result<Option<Vec<u8>>, StoreError> {
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
-        let sql = "SELECT CAST(body AS BINARY) FROM queued_job WHERE id = ? AND claim_token = ?";
+        let sql = "SELECT body FROM queued_job WHERE id = ? AND claim_token = ?";
         let body: Option<Option<Vec<u8>>> = lease.conn().exec_first(sql, (job.id.0, job.token.0)).await?;
         lease.keep();
         Ok(body.map(Option::unwrap_or_default))

@@ -36,7 +36,7 @@ pub struct Claim {
     pub jobs: Vec<ClaimedJob>,
     /// The hinted ids that are not, each with the reason.
     pub missed: Vec<(JobId, Missed)>,
-    /// The dispatchers that have the taken ones.
+    /// The dispatchers that have the taken ones, or had those that are done.
     pub peers: BTreeSet<String>,
 }
 
@@ -106,14 +106,14 @@ fn says_locked(error: &StoreError) -> bool {
 /// The SELECT takes each row's lock through the primary key, in key order, and shows the rows as they are before
 /// the claim; the UPDATE goes through the primary key over rows that are locked already. Both compare with one
 /// moment, or the UPDATE might claim a row that has become due after the SELECT. Under READ COMMITTED no gap is
-/// locked.
+/// locked. The index is named, for a small table would rather be read as a whole, and locked so.
 #[must_use]
 pub fn claim_sql(terms: &ClaimTerms, token: ClaimToken, jobs: &[JobId]) -> String {
     let (ids, columns, changes) = (id_list(jobs), columns(token), changes(terms, token));
     format!(
         "SET @strings_queue_now = NOW(6); START TRANSACTION; \
-         SELECT {columns} FROM queued_job WHERE id IN ({ids}) ORDER BY id FOR UPDATE NOWAIT; \
-         UPDATE queued_job AS job SET {changes} WHERE id IN ({ids}) AND {WORKABLE}; COMMIT"
+         SELECT {columns} FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids}) ORDER BY id FOR UPDATE NOWAIT; \
+         UPDATE queued_job AS job FORCE INDEX (PRIMARY) SET {changes} WHERE id IN ({ids}) AND {WORKABLE}; COMMIT"
     )
 }
 
@@ -121,15 +121,17 @@ pub fn claim_sql(terms: &ClaimTerms, token: ClaimToken, jobs: &[JobId]) -> Strin
 ///
 /// The UPDATE takes each row's lock through the primary key, in key order. The LIMIT passes over nothing; it keeps
 /// MySQL from merging the derived table into the UPDATE, which would drop SKIP LOCKED and wait. The SELECT is a
-/// consistent read through the primary key.
+/// consistent read through the primary key. The join's order is fixed and the index named: on a small table MariaDB
+/// would read the whole of it first, and wait for every row.
 #[must_use]
 pub fn claim_around_locks_sql(terms: &ClaimTerms, token: ClaimToken, jobs: &[JobId]) -> String {
     let (ids, columns, changes) = (id_list(jobs), columns(token), changes(terms, token));
     let count = jobs.len();
     format!(
         "SET @strings_queue_now = NOW(6); \
-         UPDATE queued_job AS job JOIN (SELECT id FROM queued_job WHERE id IN ({ids}) AND {WORKABLE} \
-           ORDER BY id LIMIT {count} FOR UPDATE SKIP LOCKED) AS free ON free.id = job.id SET {changes}; \
+         UPDATE (SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids}) AND {WORKABLE} \
+           ORDER BY id LIMIT {count} FOR UPDATE SKIP LOCKED) AS free \
+           STRAIGHT_JOIN queued_job AS job FORCE INDEX (PRIMARY) ON free.id = job.id SET {changes}; \
          SELECT {columns} FROM queued_job WHERE id IN ({ids})"
     )
 }
@@ -193,7 +195,7 @@ fn sort_out(
             None => claim.jobs.push(seen_row.job),
             Some(reason) => {
                 claim.missed.push((seen_row.job.id, reason));
-                claim.peers.extend(seen_row.owner.filter(|_| reason == Missed::Taken));
+                claim.peers.extend(seen_row.owner.filter(|_| matches!(reason, Missed::Taken | Missed::Final)));
             }
         }
     }
@@ -215,9 +217,10 @@ struct SeenRow {
 
 impl SeenRow {
     fn read(mut row: Row, asked: &Asked) -> Result<SeenRow, StoreError> {
-        let state: String = column(&mut row, 1)?;
-        // A session without strict mode stores an unknown state as ''; a newer version may know more states.
-        let state = JobState::from_name(&state);
+        let state: Option<String> = column(&mut row, 1)?;
+        // A session without strict mode stores an unknown state as ''; a newer version may know more states; and
+        // somebody may have let the column be NULL.
+        let state = state.as_deref().and_then(JobState::from_name);
         let ours = column(&mut row, 2)?;
         let stored_bytes: Option<u64> = column(&mut row, 7)?;
         let inline: Option<Vec<u8>> = column(&mut row, 8)?;

@@ -5,7 +5,7 @@
 
 use super::error::StoreError;
 use super::history::{HistoryLine, history_sql, history_sql_for};
-use super::json_rows::{quoted, quoted_json};
+use super::json_rows::{UTF8, quoted, quoted_json};
 use super::row::ClaimToken;
 use super::session::{Lease, Session, within_deadline};
 use crate::failpoints::failpoint;
@@ -129,7 +129,7 @@ async fn lock_and_look(
     let ids: Vec<JobId> = batch.iter().map(|finished| finished.id).collect();
     let sql = format!(
         "START TRANSACTION; SELECT id, COALESCE(claim_token, 0), CAST(state AS CHAR) FROM queued_job \
-         WHERE id IN ({}) ORDER BY id FOR UPDATE",
+         FORCE INDEX (PRIMARY) WHERE id IN ({}) ORDER BY id FOR UPDATE",
         super::claim::id_list(&ids)
     );
     let mut results = lease.conn().query_iter(sql).await?;
@@ -147,7 +147,6 @@ async fn lock_and_look(
 const ALIKE: usize = 4;
 
 /// The statements that write the results: one for each larger group that comes to the same, one for all the rest.
-#[must_use]
 pub fn results_sql(batch: &[Finished]) -> Result<Vec<String>, StoreError> {
     let mut groups: HashMap<(u64, ResultCode, &str), Vec<&Finished>> = HashMap::new();
     let mut rest = Vec::new();
@@ -170,14 +169,15 @@ pub fn results_sql(batch: &[Finished]) -> Result<Vec<String>, StoreError> {
     Ok(statements)
 }
 
-/// Ends jobs of one claim with the same result. Locks each row through the primary key, in key order.
+/// Ends jobs of one claim with the same result. Locks each row through the primary key, in key order; by its name, for
+/// a small table would rather be read as a whole, and locked so.
 fn alike_sql(group: &[&Finished]) -> String {
     let ids: Vec<JobId> = group.iter().map(|finished| finished.id).collect();
     let Finished { token: ClaimToken(token), conclusion, response, .. } = group[0];
     let (state, result_code) = (conclusion.state.as_str(), conclusion.result_code as i32);
     let response = quoted(cut_at_char(response, RESPONSE_BYTES));
     format!(
-        "UPDATE queued_job SET state = '{state}', result_code = {result_code}, last_finished_at = NOW(), \
+        "UPDATE queued_job FORCE INDEX (PRIMARY) SET state = '{state}', result_code = {result_code}, last_finished_at = NOW(), \
          last_response = {response}, claim_expires_at = NULL \
          WHERE id IN ({}) AND claim_token = {token} AND state = 'executing'",
         super::claim::id_list(&ids)
@@ -195,10 +195,10 @@ fn unlike_sql(batch: &[&Finished]) -> Result<String, StoreError> {
     let json = quoted_json(&rows)?;
     Ok(format!(
         "UPDATE JSON_TABLE({json}, '$[*]' COLUMNS(\
-           id BIGINT UNSIGNED PATH '$[0]', token BIGINT UNSIGNED PATH '$[1]', state VARCHAR(16) PATH '$[2]', \
+           id BIGINT UNSIGNED PATH '$[0]', token BIGINT UNSIGNED PATH '$[1]', state VARCHAR(16) CHARACTER SET ascii PATH '$[2]', \
            result_code INT PATH '$[3]', retry_in BIGINT PATH '$[4]', retry_delay INT PATH '$[5]', \
-           url MEDIUMTEXT PATH '$[6]', response MEDIUMTEXT PATH '$[7]')) AS result \
-         STRAIGHT_JOIN queued_job AS job ON job.id = result.id AND job.claim_token = result.token \
+           url MEDIUMTEXT {UTF8} PATH '$[6]', response MEDIUMTEXT {UTF8} PATH '$[7]')) AS result \
+         STRAIGHT_JOIN queued_job AS job FORCE INDEX (PRIMARY) ON job.id = result.id AND job.claim_token = result.token \
            AND job.state = 'executing' \
          SET job.state = result.state, job.result_code = result.result_code, job.last_finished_at = NOW(), \
          job.last_response = result.response, job.claim_expires_at = NULL, \

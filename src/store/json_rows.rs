@@ -4,6 +4,10 @@ use super::error::StoreError;
 use mysql_async::Value;
 use serde::Serialize;
 
+/// What a text column of a `JSON_TABLE` needs: MariaDB gives it the database's character set otherwise, and a latin1
+/// database would lose letters.
+pub(super) const UTF8: &str = "CHARACTER SET utf8mb4";
+
 /// The rows as a quoted SQL string of JSON.
 ///
 /// The quoting is the driver's; our sessions set an SQL mode without `NO_BACKSLASH_ESCAPES`.

@@ -4,10 +4,14 @@
 //! one is written to be repeated: what was applied before is recognised and passed over.
 
 use super::error::StoreError;
+use super::options::SESSION_MODE;
 use super::schema::{CURRENT_VERSION, SchemaState, schema_state};
+use super::script::run_script;
 use super::session::Session;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+
+pub use super::script::statements;
 
 /// The tables of this version.
 pub const SCHEMA: &str = include_str!("../../schema.sql");
@@ -16,12 +20,8 @@ pub const SCHEMA: &str = include_str!("../../schema.sql");
 pub const MIGRATIONS: [(u32, &str); CURRENT_VERSION as usize] =
     [(1, include_str!("migrations/0001_from_the_ancestor.sql"))];
 
-/// "Duplicate column name", "Duplicate key name": the statement was applied before.
-const APPLIED_BEFORE: [u16; 2] = [1060, 1061];
-/// "Data truncated", "Invalid use of NULL": rows arrived between filling a column and closing it.
-const ROWS_ARRIVED: [u16; 2] = [1265, 1138];
-/// How often a migration begins again when rows keep arriving.
-const ROUNDS: u32 = 20;
+/// How a line of `schema.sql` begins that tells its version.
+const VERSION_LINE: &str = "INSERT IGNORE";
 /// How long another migration may take, in seconds, before this one gives up waiting.
 const LOCK_WAIT_SECS: u32 = 60;
 
@@ -54,60 +54,39 @@ async fn lock_migrations(conn: &mut Conn) -> Result<(), StoreError> {
 }
 
 async fn upgrade(conn: &mut Conn, from: u32) -> Result<(), StoreError> {
+    // The tables that are missing; those that are there stay as they are.
+    run_script(conn, &schema_without_versions()).await?;
     for (version, script) in MIGRATIONS.into_iter().filter(|(version, _)| *version > from) {
-        run_until_no_rows_arrive(conn, script).await?;
-        // The other tables of this version; those that are there stay as they are.
-        run_script(conn, &schema_without_versions()).await?;
+        run_script(conn, script).await?;
         conn.exec_drop("INSERT IGNORE INTO queued_job_migration (version) VALUES (?)", (version,)).await?;
     }
     Ok(())
 }
 
+/// The SQL of an upgrade from that version, for a client's session whatever its settings are.
+#[must_use]
+pub fn upgrade_sql(from: u32) -> String {
+    let missing = MIGRATIONS.into_iter().filter(|(version, _)| *version > from).map(|(_, script)| script);
+    let scripts: String = missing.collect::<Vec<_>>().join("\n");
+    format!("SET SESSION {SESSION_MODE};\n\n{}\n{scripts}\n{}", schema_without_versions(), versions_of_schema())
+}
+
 /// The table of versions without a version: a migration counts only when it is done.
 fn schema_without_versions() -> String {
-    SCHEMA
-        .lines()
-        .filter(|line| !line.starts_with("INSERT IGNORE"))
-        .fold(String::new(), |script, line| script + line + "\n")
+    schema_lines(|line| !line.starts_with(VERSION_LINE))
 }
 
-async fn run_until_no_rows_arrive(conn: &mut Conn, script: &str) -> Result<(), StoreError> {
-    for _ in 1..ROUNDS {
-        match run_script(conn, script).await {
-            Err(error) if error.code().is_some_and(|code| ROWS_ARRIVED.contains(&code)) => {}
-            other => return other,
-        }
-    }
-    run_script(conn, script).await
+fn versions_of_schema() -> String {
+    schema_lines(|line| line.starts_with(VERSION_LINE))
 }
 
-async fn run_script(conn: &mut Conn, script: &str) -> Result<(), StoreError> {
-    for statement in statements(script) {
-        match conn.query_drop(statement).await.map_err(StoreError::from) {
-            Err(error) if error.code().is_some_and(|code| APPLIED_BEFORE.contains(&code)) => {}
-            other => other?,
-        }
-    }
-    Ok(())
-}
-
-/// The statements of a script of ours: each ends with a semicolon at a line's end.
-fn statements(script: &str) -> impl Iterator<Item = &str> {
-    script.split(";\n").map(str::trim).filter(|statement| {
-        statement.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with("--"))
-    })
+fn schema_lines(wanted: impl Fn(&&str) -> bool) -> String {
+    SCHEMA.lines().filter(wanted).fold(String::new(), |script, line| script + line + "\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_script_is_cut_into_its_statements() {
-        let script = "-- a comment\nCREATE TABLE a (b INT);\n\nINSERT INTO a VALUES (1);\n-- the end\n";
-        let found: Vec<&str> = statements(script).collect();
-        assert_eq!(found, ["-- a comment\nCREATE TABLE a (b INT)", "INSERT INTO a VALUES (1)"]);
-    }
 
     #[test]
     fn migrations_are_numbered_from_one_without_a_gap() {

@@ -20,6 +20,7 @@ mod release;
 mod rescue;
 mod row;
 mod schema;
+mod script;
 mod server;
 mod servers;
 mod session;

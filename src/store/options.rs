@@ -9,6 +9,8 @@ const MAX_PACKET_BYTES: usize = 1 << 30;
 /// The server closes a session that is idle for longer; ours idle for as long as nothing happens. The longest
 /// that both servers accept (`wait_timeout` in their manuals), in seconds.
 pub const WAIT_TIMEOUT_SECS: usize = 31_536_000;
+/// The time zone and the SQL mode that our statements are written for.
+pub(super) const SESSION_MODE: &str = "time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
 /// How long a statement of ours waits for a row lock, in seconds.
 const LOCK_WAIT_SECS: u32 = 5;
 /// How often the kernel asks a silent peer whether it is still there.
@@ -39,12 +41,15 @@ pub fn connect_options(database: &DatabaseConfig, host: &HostPort, encrypted: bo
     options.into()
 }
 
-/// What every session of ours sets: our own time zone and SQL mode, so that the server's settings and the
-/// daylight-saving hour change nothing; and no idle limit.
+/// What every session of ours sets: our own time zone, character set and SQL mode, so that the server's settings and
+/// the daylight-saving hour change nothing; and none of the limits that a server may put on its sessions. What stands
+/// in `/*M!` is for MariaDB alone, in `/*!8` for MySQL alone.
 fn session_settings() -> String {
     format!(
-        "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
-         wait_timeout = {WAIT_TIMEOUT_SECS}, innodb_lock_wait_timeout = {LOCK_WAIT_SECS}, autocommit = 1"
+        "SET SESSION {SESSION_MODE}, wait_timeout = {WAIT_TIMEOUT_SECS}, \
+         innodb_lock_wait_timeout = {LOCK_WAIT_SECS}, autocommit = 1, sql_safe_updates = 0, sql_big_selects = 1, \
+         sql_select_limit = 18446744073709551615 /*M!100600 , max_statement_time = 0 */ \
+         /*!80000 , max_execution_time = 0 */, NAMES utf8mb4 COLLATE utf8mb4_unicode_ci"
     )
 }
 

@@ -12,7 +12,8 @@ use std::fmt::Write as _;
 
 /// Gives jobs back as they were before their claim: workable, and the try not counted.
 ///
-/// Locks each row through the primary key, in key order; touches only rows that are executing under one of the tokens,
+/// Locks each row through the primary key, in key order (by its name, for a small table would rather be read as a
+/// whole, and locked so); touches only rows that are executing under one of the tokens,
 /// and writes the lines of these alone: a job that was taken back meanwhile is not ours to give. A token is drawn for
 /// one claim, and no row is claimed twice under one, so id and token need not be paired.
 pub async fn release(
@@ -54,14 +55,14 @@ fn lines_sql(lines: &[HistoryLine], ours: &str) -> Option<String> {
     (!lines.is_empty()).then(|| {
         format!(
             "INSERT INTO queued_job_log (job_id, msg, created_at) SELECT id, CASE id{cases} ELSE '' END, NOW(6) \
-             FROM queued_job WHERE {ours} ORDER BY id FOR UPDATE"
+             FROM queued_job FORCE INDEX (PRIMARY) WHERE {ours} ORDER BY id FOR UPDATE"
         )
     })
 }
 
 fn release_sql(ours: &str) -> String {
     format!(
-        "UPDATE queued_job SET state = IF(attempt > 1, 'retryable', 'available'), \
+        "UPDATE queued_job FORCE INDEX (PRIMARY) SET state = IF(attempt > 1, 'retryable', 'available'), \
          last_started_at = IF(attempt > 1, last_finished_at, NULL), attempt = GREATEST(attempt, 1) - 1, \
          claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL WHERE {ours} ORDER BY id"
     )

@@ -68,7 +68,7 @@ async fn lock_abandoned(conn: &mut mysql_async::Conn, found: &[Abandoned]) -> Re
     // A token has no other use here than a number, and 0 is none.
     let tokens: Vec<JobId> = found.iter().map(|(_, token, _)| JobId(token.unwrap_or(0))).collect();
     let sql = format!(
-        "START TRANSACTION; SELECT id FROM queued_job WHERE id IN ({}) AND COALESCE(claim_token, 0) IN ({}) \
+        "START TRANSACTION; SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({}) AND COALESCE(claim_token, 0) IN ({}) \
          AND state = 'executing' AND ({OUTSTAYED} OR {UNLOCKED}) ORDER BY id FOR UPDATE SKIP LOCKED",
         id_list(&ids),
         id_list(&tokens)
@@ -83,7 +83,7 @@ async fn lock_abandoned(conn: &mut mysql_async::Conn, found: &[Abandoned]) -> Re
 async fn take_back(conn: &mut mysql_async::Conn, rescued: &[JobId], lines: &[HistoryLine]) -> Result<(), StoreError> {
     if !rescued.is_empty() {
         let update = format!(
-            "UPDATE queued_job SET state = IF({GIVEN_UP}, 'discarded', 'retryable'), run_at = NOW(6), \
+            "UPDATE queued_job FORCE INDEX (PRIMARY) SET state = IF({GIVEN_UP}, 'discarded', 'retryable'), run_at = NOW(6), \
              result_code = IF({GIVEN_UP}, 2, result_code), \
              last_finished_at = IF({GIVEN_UP}, NOW(), last_finished_at), \
              last_response = IF({GIVEN_UP}, '(its dispatcher ended without a result)', last_response), \

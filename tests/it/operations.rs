@@ -11,7 +11,7 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(20);
 
 /// The statements of the blocks of SQL below a heading.
-fn statements(heading: &str) -> Vec<String> {
+pub fn statements(heading: &str) -> Vec<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
     let text = std::fs::read_to_string(path).unwrap();
     let section = text.split(&format!("\n## {heading}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
@@ -93,13 +93,14 @@ async fn retention_deletes_what_is_old_by_the_index() {
         let line = format!("({id}, 'x', NOW() - INTERVAL {days} DAY)");
         database.execute(&format!("INSERT INTO queued_job_log (job_id, msg, created_at) VALUES {line}")).await;
     }
-    for begin in ["DELETE FROM queued_job ", "DELETE FROM queued_job_log "] {
+    for begin in ["DELETE job FROM queued_job ", "DELETE line FROM queued_job_log "] {
         database.execute(&statement(begin, 0)).await;
     }
     let left: (u64, u64) =
         database.query_one("SELECT (SELECT COUNT(*) FROM queued_job), (SELECT COUNT(*) FROM queued_job_log)").await;
     assert_eq!(left, (2, 1));
-    let explain = format!("EXPLAIN FORMAT=TRADITIONAL {}", statement("DELETE FROM queued_job ", 0));
-    let plan: mysql_async::Row = database.query_one(&explain).await;
-    assert_eq!(plan.get::<String, _>("key").as_deref(), Some("state_run_at"));
+    let explain = format!("EXPLAIN FORMAT=TRADITIONAL {}", statement("DELETE job FROM queued_job ", 0));
+    let plan: Vec<mysql_async::Row> = database.query(&explain).await;
+    let keys: Vec<Option<String>> = plan.iter().map(|step| step.get("key").unwrap()).collect();
+    assert!(keys.contains(&Some("state_run_at".to_owned())), "{keys:?}");
 }

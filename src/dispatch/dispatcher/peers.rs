@@ -20,6 +20,9 @@ impl Dispatcher {
             if name == self.parts.terms.dispatcher || self.peers.len() >= WATCHED || !self.peers.insert(name.clone()) {
                 continue;
             }
+            if self.parts.mode == Mode::Serve && self.homes.add(&name) {
+                self.leave_to_homes();
+            }
             let (session, stop) = (self.parts.store.session(), self.parts.stop.clone());
             match self.parts.mode {
                 Mode::Serve => self.lanes.spawn(peer_lane(session, name, stop)),
@@ -30,6 +33,7 @@ impl Dispatcher {
 
     pub(super) fn on_peer(&mut self, name: String, gone: bool) {
         self.peers.remove(&name);
+        self.homes.remove(&name);
         if gone {
             tracing::info!(peer = name, "another dispatcher has ended; taking back the jobs that it left");
             self.ended.push(name);

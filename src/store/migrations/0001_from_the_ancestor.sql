@@ -2,8 +2,10 @@
 -- statement that finds its column or key there has been applied before.
 --
 -- New rows may arrive at any time. `state` is NULL until it is filled, and a NULL state is never claimed, so a
--- finished job of the ancestor can't run again.
+-- finished job of the ancestor can't run again. Rows that arrive while it is filled have the default already, so
+-- filling comes to an end, however many there are.
 
+-- In pieces.
 UPDATE queued_job SET last_response = LEFT(last_response, 16000) WHERE LENGTH(last_response) > 16000;
 
 ALTER TABLE queued_job
@@ -29,8 +31,14 @@ ALTER TABLE queued_job
     DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci,
     ENGINE = InnoDB;
 
+ALTER TABLE queued_job ALTER COLUMN state SET DEFAULT 'available';
+
+-- Times of zero, which servers without strict mode let in, are no times.
+-- In pieces.
 UPDATE queued_job SET
-    attempt = (last_started_at IS NOT NULL),
+    last_started_at = IF(last_started_at = 0, NULL, last_started_at),
+    last_finished_at = IF(last_finished_at = 0, NULL, last_finished_at),
+    attempt = (last_started_at IS NOT NULL OR result_code IS NOT NULL),
     created_at = COALESCE(last_started_at, created_at),
     run_at = IF(result_code = 2 AND remaining_retries > 0,
         COALESCE(last_finished_at, last_started_at, NOW())
@@ -49,8 +57,10 @@ ALTER TABLE queued_job
         NOT NULL DEFAULT 'available',
     ADD KEY state_run_at (state, run_at);
 
+-- In pieces.
 UPDATE queued_job_log SET msg = LEFT(msg, 16000) WHERE LENGTH(msg) > 16000;
 
+-- In pieces.
 UPDATE queued_job_log SET msg = '' WHERE msg IS NULL;
 
 ALTER TABLE queued_job_log

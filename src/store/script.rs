@@ -1,0 +1,94 @@
+//! A script of ours: its statements, one by one, each run so that it can be run again.
+
+use super::error::StoreError;
+use super::server::columns_of;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+/// "Duplicate column name": the statement was applied before, or a column of somebody's own has the name.
+const DUPLICATE_COLUMN: u16 = 1060;
+/// "Duplicate key name": the statement was applied before.
+const DUPLICATE_KEY: u16 = 1061;
+/// The comment above an UPDATE that is run for some rows at a time, each time in a transaction of its own.
+const IN_PIECES: &str = "-- In pieces.";
+/// How many rows one piece looks at: no lock, no transaction and no event in the log is larger, however large the
+/// table is.
+const PIECE_ROWS: u32 = 10_000;
+
+/// The statements of a script of ours: each ends with a semicolon at a line's end.
+pub fn statements(script: &str) -> impl Iterator<Item = &str> {
+    script.split(";\n").map(str::trim).filter(|statement| {
+        statement.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with("--"))
+    })
+}
+
+pub(super) async fn run_script(conn: &mut Conn, script: &str) -> Result<(), StoreError> {
+    for statement in statements(script) {
+        if statement.lines().any(|line| line == IN_PIECES) {
+            run_in_pieces(conn, statement).await?;
+        } else {
+            run_statement(conn, statement).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The UPDATE ends with its WHERE, and goes through the table in the order of `id`.
+async fn run_in_pieces(conn: &mut Conn, update: &str) -> Result<(), StoreError> {
+    let table = update.split_whitespace().skip_while(|word| *word != "UPDATE").nth(1).unwrap_or_default();
+    let mut after = 0;
+    loop {
+        let piece = format!(
+            "SELECT MAX(id) FROM (SELECT id FROM {table} WHERE id > {after} ORDER BY id LIMIT {PIECE_ROWS}) AS piece"
+        );
+        let last: Option<Option<u64>> = conn.query_first(piece).await?;
+        let Some(last) = last.flatten() else { return Ok(()) };
+        run_statement(conn, &format!("{update} AND id > {after} AND id <= {last}")).await?;
+        after = last;
+    }
+}
+
+/// Waits for rows that others keep locked, however long: another try costs nothing that was done.
+async fn run_statement(conn: &mut Conn, statement: &str) -> Result<(), StoreError> {
+    loop {
+        match conn.query_drop(statement).await.map_err(StoreError::from) {
+            Err(error) if error.is_lock_conflict() => {
+                tracing::warn!(%error, "waiting for rows that another session keeps locked");
+            }
+            Err(error) if error.code() == Some(DUPLICATE_COLUMN) => {
+                return refuse_foreign_columns(conn, statement).await;
+            }
+            Err(error) if error.code() == Some(DUPLICATE_KEY) => return Ok(()),
+            other => return other,
+        }
+    }
+}
+
+/// A statement adds its columns all together: where only some of them are there, they are somebody's own.
+async fn refuse_foreign_columns(conn: &mut Conn, statement: &str) -> Result<(), StoreError> {
+    let there = columns_of(conn, "queued_job").await?;
+    let is_there = |name: &&str| there.iter().any(|column| column.eq_ignore_ascii_case(name));
+    let added = statement.lines().filter_map(|line| line.trim().strip_prefix("ADD COLUMN ")?.split(' ').next());
+    let (mut found, missing): (Vec<&str>, Vec<&str>) = added.partition(is_there);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    found.sort_unstable();
+    Err(StoreError::Schema(format!(
+        "queued_job has columns of its own named {}, as the upgrade would name new ones; rename them, then run \
+         `strings-queue migrate` again",
+        found.join(", ")
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_cut_into_its_statements() {
+        let script = "-- a comment\nCREATE TABLE a (b INT);\n\nINSERT INTO a VALUES (1);\n-- the end\n";
+        let found: Vec<&str> = statements(script).collect();
+        assert_eq!(found, ["-- a comment\nCREATE TABLE a (b INT)", "INSERT INTO a VALUES (1)"]);
+    }
+}

@@ -1,0 +1,43 @@
+//! Bodies: exactly the stored bytes, small and large.
+
+use super::{claim_all, session};
+use crate::support::database::TestDatabase;
+use crate::support::factory::job;
+use mysql_async::Value;
+use strings_queue::store::{Body, load_body};
+
+#[tokio::test]
+async fn small_ones_come_with_the_claim_and_large_ones_are_loaded() {
+    let database = TestDatabase::with_schema().await;
+    database.execute("ALTER TABLE queued_job MODIFY body LONGBLOB NULL").await;
+    let bytes = |length: usize| (0..=255u8).cycle().take(length).collect::<Vec<u8>>();
+    let sizes = [0, 1, 256, 32 * 1024, 32 * 1024 + 1, 3_000_000];
+    let mut keys = vec![job().set("body", Value::NULL).insert(&database).await];
+    for size in sizes {
+        keys.push(job().body(bytes(size)).insert(&database).await);
+    }
+    let mut session = session(&database);
+    let claimed = claim_all(&mut session, "me", &keys).await;
+    assert_eq!(claimed[0].body, Body::Absent);
+    for (job, size) in claimed[1..].iter().zip(sizes) {
+        match &job.body {
+            Body::Here(found) => assert!(size <= 32 * 1024 && *found == bytes(size), "{size}"),
+            Body::InTable(length) => {
+                assert!(size > 32 * 1024 && usize::try_from(*length).unwrap() == size);
+                assert_eq!(load_body(&mut session, job).await.unwrap(), Some(bytes(size)));
+            }
+            Body::Absent => panic!("a body of {size} bytes is absent"),
+        }
+    }
+    database.execute("UPDATE queued_job SET claim_token = 1, state = 'cancelled'").await;
+    assert_eq!(load_body(&mut session, &claimed[6]).await.unwrap(), None, "not ours any more");
+}
+
+#[tokio::test]
+async fn texts_are_sent_as_utf_8_whatever_the_column_is() {
+    let database = TestDatabase::with_schema().await;
+    let key = job().body("größer 🦀").method("PÖST").url("http://x/ü").insert(&database).await;
+    let claimed = claim_all(&mut session(&database), "me", &[key]).await.remove(0);
+    assert_eq!(claimed.body, Body::Here("größer 🦀".into()));
+    assert_eq!((claimed.method.as_str(), claimed.url.as_str()), ("PÖST", "http://x/ü"));
+}

@@ -1,0 +1,141 @@
+//! Locks of applications against the running service: each passes, and then the service gets through.
+
+use super::{SOON, messages, state};
+use crate::support::database::TestDatabase;
+use crate::support::factory::job;
+use crate::support::receiver::{Answer, Gate, Receiver};
+use crate::support::service::Service;
+use crate::support::wait::until;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+/// A running service with so many calls under way, which end when the gate opens.
+struct Calling {
+    database: TestDatabase,
+    receiver: Receiver,
+    service: Service,
+    keys: Vec<u64>,
+    gates: Vec<Gate>,
+}
+
+impl Calling {
+    async fn start(calls: usize) -> Calling {
+        let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
+        let service = Service::run(&database.ini("[sweep]\ninterval_secs: 3600\ndegraded_interval_secs: 3600"));
+        service.wait_for_line("following the log", SOON).await;
+        let (mut keys, mut gates) = (Vec::new(), Vec::new());
+        for number in 0..calls {
+            let gate = Gate::closed();
+            let path = format!("/{number}");
+            receiver.on(&path, Answer::ok().behind(&gate));
+            keys.push(job().url(receiver.url(&path)).insert(&database).await);
+            gates.push(gate);
+        }
+        receiver.wait_for(calls, SOON).await;
+        // The lines of the calls are written, so that nothing of ours is under way.
+        until("all calls are told", SOON, async || {
+            database.query_one::<usize>("SELECT COUNT(*) FROM queued_job_log").await == calls
+        })
+        .await;
+        Calling { database, receiver, service, keys, gates }
+    }
+
+    /// A session of an application in a transaction that has changed these rows.
+    async fn application(&self, keys: &[u64]) -> Conn {
+        let mut conn = self.database.conn().await;
+        conn.query_drop("START TRANSACTION").await.unwrap();
+        for key in keys {
+            let touch = format!("UPDATE queued_job SET organization_id = {key} WHERE id = {key}");
+            conn.query_drop(touch).await.unwrap();
+        }
+        conn
+    }
+
+    /// Waits until so many statements of the service wait for a row.
+    async fn until_waiting_for_a_row(&self) {
+        let sql = format!(
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{}' AND info LIKE '%JSON_TABLE%' \
+             AND info NOT LIKE '%processlist%'",
+            self.database.name()
+        );
+        until("a result waits for a row", SOON, async || self.database.query_one::<u32>(&sql).await > 0).await;
+    }
+
+    async fn assert_all_done_once(mut self) {
+        let Calling { database, keys, receiver, service, .. } = &mut self;
+        for key in keys.iter() {
+            until("the job is done", SOON, async || state(database, *key).await == "completed").await;
+            assert_eq!(messages(database, *key).await.len(), 2, "one call, one result");
+        }
+        assert_eq!(receiver.count(), keys.len());
+        assert_eq!(service.stop(SOON).await, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_result_whose_row_an_application_keeps_locked_is_written_when_it_lets_go() {
+    let calling = Calling::start(2).await;
+    let mut application = calling.application(&calling.keys[..1]).await;
+    calling.gates.iter().for_each(Gate::open);
+    // Past the time that a statement waits for a lock: error 1205.
+    calling.service.wait_for_line("results not stored yet", SOON).await;
+    application.query_drop("COMMIT").await.unwrap();
+    calling.assert_all_done_once().await;
+}
+
+#[tokio::test]
+async fn an_application_that_locks_rows_in_the_opposite_order_deadlocks_and_both_get_through() {
+    let calling = Calling::start(3).await;
+    let others = job().set("state", "completed").insert_times(&calling.database, 20).await;
+    let [first, low, high] = calling.keys[..] else { panic!() };
+    let before = deadlocks(&calling.database).await;
+    // While the first result waits, the other two gather to one batch.
+    let mut holding = calling.application(&[first]).await;
+    calling.gates[0].open();
+    calling.until_waiting_for_a_row().await;
+    // With more changes than the service has, the application is not the one to be rolled back.
+    let mut application = calling.application(&[&others[..], &[high]].concat()).await;
+    calling.gates[1..].iter().for_each(Gate::open);
+    until("both answers are there", SOON, async || calling.receiver.in_flight() == 0).await;
+    holding.query_drop("COMMIT").await.unwrap();
+    until("the first is done", SOON, async || state(&calling.database, first).await == "completed").await;
+    calling.until_waiting_for_a_row().await;
+    let crossing = format!("UPDATE queued_job SET organization_id = 1 WHERE id = {low}");
+    application.query_drop(crossing).await.unwrap();
+    application.query_drop("COMMIT").await.unwrap();
+    assert!(deadlocks(&calling.database).await > before, "they met");
+    calling.assert_all_done_once().await;
+}
+
+async fn deadlocks(database: &TestDatabase) -> u64 {
+    database.query_one("SELECT COUNT FROM information_schema.INNODB_METRICS WHERE NAME = 'lock_deadlocks'").await
+}
+
+#[tokio::test]
+async fn waiting_jobs_that_an_application_keeps_locked_hold_up_no_other_and_run_when_it_lets_go() {
+    let calling = Calling::start(0).await;
+    let (database, receiver) = (&calling.database, &calling.receiver);
+    let mut application = database.conn().await;
+    application.query_drop("START TRANSACTION").await.unwrap();
+    let url = receiver.url("/held");
+    // Seen by the log at their commit, and locked again before that by nobody: so they are locked afterwards.
+    let held = job().url(&url).run_at_in(1_500).insert_times(database, 5).await;
+    for key in &held {
+        let touch = format!("UPDATE queued_job SET organization_id = 1 WHERE id = {key}");
+        application.query_drop(touch).await.unwrap();
+    }
+    until("they are due", SOON, async || {
+        database.query_one::<u32>("SELECT COUNT(*) FROM queued_job WHERE run_at > NOW(6)").await == 0
+    })
+    .await;
+    let free = job().url(receiver.url("/free")).insert_times(database, 5).await;
+    for key in &free {
+        until("the free ones are done", SOON, async || state(database, *key).await == "completed").await;
+    }
+    assert_eq!(receiver.requests_for("/held").len(), 0);
+    application.query_drop("COMMIT").await.unwrap();
+    for key in &held {
+        until("the held ones are done", SOON, async || state(database, *key).await == "completed").await;
+    }
+    assert_eq!(receiver.requests_for("/held").len(), 5);
+}
