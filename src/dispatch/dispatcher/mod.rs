@@ -9,7 +9,7 @@ mod peers;
 mod stopping;
 
 use super::SweepPace;
-use super::completer::Done;
+use super::batch::Done;
 use super::executor::Executor;
 use super::lanes::Report;
 use super::ready::Ready;
