@@ -8,8 +8,12 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use strings_queue::sandbox::{PrivateServer, SERVICE_USER, ServerOptions};
 use tempfile::TempDir;
+
+/// How long a slow handler takes.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -26,6 +30,12 @@ pub struct Options {
     /// How many seconds a steady load lasts
     #[arg(long, default_value_t = 10)]
     pub seconds: u32,
+    /// How many finished rows there are beside the backlog, in the scenario of scale; a tenth as many wait
+    #[arg(long, default_value_t = 1_000_000)]
+    pub rows: u32,
+    /// How many events other tables have
+    #[arg(long, default_value_t = 1_000_000)]
+    pub events: u32,
     /// The server program; left out: whichever is installed
     #[arg(long)]
     pub server_program: Option<PathBuf>,
@@ -58,6 +68,8 @@ pub struct Bench {
     server: PrivateServer,
     /// Takes the calls.
     pub handler: Handler,
+    /// Takes the calls that last.
+    pub slow_handler: Handler,
     folder: TempDir,
     settings: String,
 }
@@ -73,7 +85,13 @@ impl Bench {
         server.arguments.clone_from(&options.server_option);
         let server = PrivateServer::start(&server).await.unwrap();
         let settings = options.settings.replace(';', "\n");
-        let bench = Bench { server, handler: Handler::start().await, folder, settings };
+        let bench = Bench {
+            server,
+            handler: Handler::start(Duration::ZERO).await,
+            slow_handler: Handler::start(SLOW).await,
+            folder,
+            settings,
+        };
         let mut conn = bench.conn().await;
         conn.query_drop(std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/schema.sql")).unwrap())
             .await
@@ -106,24 +124,52 @@ impl Bench {
 
     /// Starts the service; the sweep is far away, so that the log and the backlog do the work.
     pub fn start_service(&self) -> Process {
-        let ini = self.folder.path().join("db.ini");
+        self.start_service_as(0)
+    }
+
+    /// Starts one of several services.
+    pub fn start_service_as(&self, number: usize) -> Process {
+        self.start_service_with(number, "")
+    }
+
+    /// Starts one of several services with some more settings.
+    pub fn start_service_with(&self, number: usize, settings: &str) -> Process {
+        let ini = self.folder.path().join(format!("db{number}.ini"));
         let port = self.server.port();
         let text = format!(
             "[db]\nhost: 127.0.0.1\nport: {port}\nuser: {SERVICE_USER}\npasswd: {}\ndb: strings_queue\n\
-             [sweep]\ninterval_secs: 3600\n{}\n",
+             [sweep]\ninterval_secs: 3600\n{settings}{}\n",
             self.server.password().reveal(),
             self.settings
         );
         std::fs::write(&ini, text).unwrap();
-        let log = std::fs::File::create(self.folder.path().join("service.log")).unwrap();
+        let log = std::fs::File::create(self.log_file(number)).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_strings-queue"))
-            .args(["-q", "run"])
+            .arg("run")
             .arg(&ini)
+            // A line for each call costs as much here as anywhere; these two say when it began and what it did.
+            .env("RUST_LOG", "warn,strings_queue::cdc::watcher=info,strings_queue::service=info")
             .stderr(log)
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
         Process::of_child(child)
+    }
+
+    fn log_file(&self, number: usize) -> PathBuf {
+        self.folder.path().join(format!("service{number}.log"))
+    }
+
+    /// What a service has written.
+    pub fn log_of(&self, number: usize) -> String {
+        std::fs::read_to_string(self.log_file(number)).unwrap_or_default()
+    }
+
+    /// What a service that has ended says it counted under that name.
+    pub fn counted(&self, number: usize, name: &str) -> f64 {
+        let log = self.log_of(number);
+        let count = log.split_once(&format!("{name}=")).map(|(_, rest)| rest);
+        count.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()).unwrap_or(0.0)
     }
 
     /// The database server's process.

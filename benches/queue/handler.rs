@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -12,6 +12,9 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 #[derive(Debug, Default)]
 struct Seen {
     calls: AtomicU64,
+    in_flight: AtomicU64,
+    most_in_flight: AtomicU64,
+    takes: Duration,
     arrivals: Mutex<Vec<(u64, Instant)>>,
     called: Notify,
 }
@@ -24,11 +27,11 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// Listens on a free port of loopback.
-    pub async fn start() -> Handler {
+    /// Listens on a free port of loopback. Each answer takes so long.
+    pub async fn start(takes: Duration) -> Handler {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let seen = Arc::<Seen>::default();
+        let seen = Arc::new(Seen { takes, ..Seen::default() });
         let shared = Arc::clone(&seen);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -64,6 +67,11 @@ impl Handler {
         self.seen.calls.load(Ordering::SeqCst)
     }
 
+    /// How many calls waited for their answers at once, at most.
+    pub fn most_in_flight(&self) -> u64 {
+        self.seen.most_in_flight.load(Ordering::SeqCst)
+    }
+
     /// Each job with the moment its call arrived.
     pub fn arrivals(&self) -> Vec<(u64, Instant)> {
         self.seen.arrivals.lock().unwrap().clone()
@@ -85,6 +93,12 @@ async fn serve(mut stream: TcpStream, seen: Arc<Seen>) {
         seen.calls.fetch_add(1, Ordering::SeqCst);
         seen.called.notify_waiters();
         buffer.drain(..end);
+        if !seen.takes.is_zero() {
+            let now = seen.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+            seen.most_in_flight.fetch_max(now, Ordering::SeqCst);
+            tokio::time::sleep(seen.takes).await;
+            seen.in_flight.fetch_sub(1, Ordering::SeqCst);
+        }
         if stream.write_all(ANSWER).await.is_err() {
             return;
         }

@@ -1,6 +1,7 @@
 //! The benchmark: the real program on a private server, with a handler that answers at once.
 //!
 //! `./bench.sh` runs it; `--help` lists the options. Figures depend on the machine: compare those of one run.
+#![allow(clippy::cast_precision_loss, reason = "counts of jobs are far below 2^52")]
 #![allow(clippy::print_stdout, reason = "the table is the product")]
 #![allow(
     clippy::unwrap_used,

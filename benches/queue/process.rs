@@ -1,5 +1,6 @@
 //! A process under measurement: its processor time and memory, as the kernel accounts them.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::process::Child;
 use std::time::Duration;
 
@@ -27,6 +28,30 @@ impl Process {
     /// Its number.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Stops it as if the machine had no time for it, until [`go_on`](Self::go_on).
+    pub fn stop_for_now(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Has it end by itself, and waits for that.
+    pub fn terminate(mut self) {
+        self.signal(Signal::TERM);
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
     }
 
     /// The processor time used so far.

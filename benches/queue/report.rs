@@ -8,11 +8,11 @@ pub type Figures = Vec<(&'static str, f64)>;
 
 /// All figures.
 #[derive(Debug, Default)]
-pub struct Report(BTreeMap<(String, &'static str), Vec<Figures>>);
+pub struct Report(BTreeMap<(String, String), Vec<Figures>>);
 
 impl Report {
     /// Adds a run.
-    pub fn add(&mut self, server: String, scenario: &'static str, figures: Figures) {
+    pub fn add(&mut self, server: String, scenario: String, figures: Figures) {
         self.0.entry((server, scenario)).or_default().push(figures);
     }
 

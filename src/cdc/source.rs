@@ -63,6 +63,16 @@ impl LogSource {
         self.store.servers().moved_since(moves).await;
     }
 
+    /// How often the service has come to a server, from another one or after an outage.
+    pub(super) fn arrivals(&self) -> u64 {
+        self.store.servers().arrivals()
+    }
+
+    /// Returns when it has come to one again.
+    pub(super) async fn arrived_since(&self, arrivals: u64) {
+        self.store.servers().arrived_since(arrivals).await;
+    }
+
     /// Has the next question asked on a new connection: the server has fallen silent.
     pub(super) async fn reconnect(&self) {
         self.session.lock().await.disconnect();

@@ -126,12 +126,14 @@ impl Watcher {
 
     async fn follow_for_ever(&mut self) {
         loop {
+            let arrivals = self.source.arrivals();
             let ended = match self.prepare().await {
                 Ok(plan) => self.follow(plan).await,
                 Err(error) => Ended { error, lived: None, transactions_read: 0 },
             };
             let pause = self.after(&ended);
-            sleep(pause).await;
+            // Another session may find a server sooner.
+            let _ = timeout(pause, self.source.arrived_since(arrivals)).await;
         }
     }
 

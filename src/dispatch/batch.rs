@@ -41,6 +41,7 @@ impl Batch {
         let message = messages::finished(ended.id, &ended.outcome);
         self.release_lines.push(HistoryLine { job: ended.id, message, at_micros: None });
         self.released.push((ended.id, ended.token));
-        self.done.push(Done { id: ended.id, retry_in: None });
+        // At a stop nobody looks at timers; else its call could not be made now, and the job is still as due as it was.
+        self.done.push(Done { id: ended.id, retry_in: Some(Duration::ZERO) });
     }
 }

@@ -242,6 +242,7 @@ impl Completer {
             };
             match written {
                 Ok(report) => {
+                    tracing::trace!(results = finished.len(), refused = report.refused.len(), "results stored");
                     self.tell(finished, &report);
                     if !report.locked.is_empty() {
                         tracing::warn!(
@@ -284,7 +285,7 @@ impl Completer {
                 self.abandon();
                 true
             }
-            () = tokio::time::sleep(pauses.next_pause()) => false,
+            () = self.session.pause(pauses.next_pause()) => false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Executor: makes the call of one claimed job, as named steps.
 
 use super::bodies::{Bodies, Part};
-use super::client::CallClient;
+use super::clients::{Clients, is_out_of_files};
 use super::network::denied_by;
 use super::request::check_row;
 use super::response::{Answer, judge};
@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 /// A call that lasts longer shows its "Calling job" line while it is under way; a shorter one's is written
 /// together with its result.
 const SHOW_CALL_AFTER: Duration = Duration::from_millis(250);
+
+/// How long a call that found no file to open holds its slot, before its job goes back.
+const WITHOUT_FILES: Duration = Duration::from_secs(1);
 
 /// What is to be recorded of a job.
 #[derive(Debug)]
@@ -58,7 +61,7 @@ struct Prepared {
 #[derive(Debug)]
 pub struct Executor {
     /// The HTTP client.
-    pub client: CallClient,
+    pub client: Clients,
     /// Where large bodies come from.
     pub bodies: Bodies,
     /// How answers are read and judged.
@@ -171,6 +174,11 @@ impl Executor {
             Ok(Ok(answer)) => {
                 let now = SystemTime::UNIX_EPOCH + Duration::from_micros(clock_micros) + begun.elapsed();
                 (judge(&answer, &self.http, now), Some(answer.status))
+            }
+            Ok(Err(error)) if is_out_of_files(&error) => {
+                self.client.close_kept();
+                tokio::time::sleep(WITHOUT_FILES).await;
+                (Outcome::Interrupted, None)
             }
             Ok(Err(error)) => (failure(error), None),
             Err(_) => (timeout(limit), None),

@@ -7,7 +7,7 @@ use super::sweeper::SweepReport;
 use crate::job::JobId;
 use crate::reconnect::ReconnectPauses;
 use crate::store::{
-    Claim, ClaimTerms, ClaimToken, Session, StoreError, await_owner_end, claim, confirm_owner_end, read_urls,
+    Claim, ClaimTerms, ClaimToken, Session, StoreError, await_owner_end, claim, confirm_ends, read_urls,
 };
 use std::future::Future;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,13 @@ pub enum Report {
         name: String,
         /// Whether it has ended.
         gone: bool,
+    },
+    /// Other dispatchers were looked at.
+    Suspects {
+        /// The lane's session.
+        lane: Session,
+        /// Those that have ended.
+        ended: Vec<String>,
     },
     /// A sweep or a refill is over.
     Swept(Box<SweepReport>),
@@ -70,7 +77,7 @@ pub async fn claim_lane(mut lane: Session, terms: ClaimTerms, order: ClaimOrder,
             Ok(claim) => return Report::Claimed { lane, order, claim: Some(claim) },
             Err(error) => report_failure(&error, jobs.len()),
         }
-        if paused_until_stop(&mut pauses, &stop).await {
+        if paused_until_stop(&lane, &mut pauses, &stop).await {
             return Report::Claimed { lane, order, claim: None };
         }
     }
@@ -84,7 +91,7 @@ pub async fn hosts_lane(mut lane: Session, jobs: Vec<JobId>, stop: CancellationT
             Ok(found) => break found,
             Err(error) => report_failure(&error, jobs.len()),
         }
-        if paused_until_stop(&mut pauses, &stop).await {
+        if paused_until_stop(&lane, &mut pauses, &stop).await {
             break Vec::new();
         }
     };
@@ -97,34 +104,28 @@ pub async fn hosts_lane(mut lane: Session, jobs: Vec<JobId>, stop: CancellationT
 /// Watches another dispatcher until it ends. One whose connections were only cut has its lock again within a second,
 /// and is watched on.
 pub async fn peer_lane(mut lane: Session, name: String, stop: CancellationToken) -> Report {
+    let names = [name];
     let watching = async {
         loop {
-            if await_owner_end(&mut lane, &name).await? && confirm_owner_end(&mut lane, &name).await? {
+            if await_owner_end(&mut lane, &names[0]).await? && !confirm_ends(&mut lane, &names).await?.is_empty() {
                 return Ok(true);
             }
         }
     };
-    report_peer(watching, &name, &stop).await
+    let gone = until_stop(watching, &stop).await.unwrap_or(false);
+    let [name] = names;
+    Report::Peer { name, gone }
 }
 
-/// Finds out whether another dispatcher, whose lock was free, has ended.
-pub async fn suspect_lane(mut lane: Session, name: String, stop: CancellationToken) -> Report {
-    report_peer(confirm_owner_end(&mut lane, &name), &name, &stop).await
+/// Finds out which of other dispatchers have ended.
+pub async fn suspects_lane(mut lane: Session, names: Vec<String>, stop: CancellationToken) -> Report {
+    let ended = until_stop(confirm_ends(&mut lane, &names), &stop).await.unwrap_or_default();
+    Report::Suspects { lane, ended }
 }
 
-async fn report_peer(
-    watching: impl Future<Output = Result<bool, StoreError>>,
-    name: &str,
-    stop: &CancellationToken,
-) -> Report {
-    let gone = tokio::select! {
-        () = stop.cancelled() => false,
-        ended = watching => ended.unwrap_or_else(|error| {
-            tracing::debug!(%error, peer = name, "another dispatcher cannot be watched now");
-            false
-        }),
-    };
-    Report::Peer { name: name.to_owned(), gone }
+async fn until_stop<T>(watching: impl Future<Output = Result<T, StoreError>>, stop: &CancellationToken) -> Option<T> {
+    let watched = stop.run_until_cancelled(watching).await?;
+    watched.inspect_err(|error| tracing::debug!(%error, "other dispatchers cannot be watched now")).ok()
 }
 
 fn report_failure(error: &StoreError, jobs: usize) {
@@ -135,9 +136,9 @@ fn report_failure(error: &StoreError, jobs: usize) {
     }
 }
 
-async fn paused_until_stop(pauses: &mut ReconnectPauses, stop: &CancellationToken) -> bool {
+async fn paused_until_stop(lane: &Session, pauses: &mut ReconnectPauses, stop: &CancellationToken) -> bool {
     tokio::select! {
         () = stop.cancelled() => true,
-        () = tokio::time::sleep(pauses.next_pause()) => false,
+        () = lane.pause(pauses.next_pause()) => false,
     }
 }

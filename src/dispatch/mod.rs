@@ -8,9 +8,11 @@
 mod batch;
 mod bodies;
 mod client;
+mod clients;
 mod completer;
 mod dispatcher;
 mod executor;
+mod homes;
 mod lanes;
 mod names;
 mod network;
@@ -30,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::store::{ClaimTerms, Owner, Store};
 use crate::wakeup::Wakeup;
 use bodies::Bodies;
-use client::CallClient;
+use clients::Clients;
 use completer::Completer;
 use dispatcher::{Dispatcher, Parts};
 use executor::Executor;
@@ -89,7 +91,7 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
         held_until: tokio::time::Instant::now(),
     };
     let executor = Executor {
-        client: CallClient::new(config)?,
+        client: Clients::new(config)?,
         bodies: Bodies::new(around.store.session()),
         http: config.http.clone(),
         records,

@@ -45,10 +45,21 @@ pub struct Sweeper {
 pub struct SweepReport {
     /// The sweeper, back.
     pub sweeper: Sweeper,
-    /// Whether the backlog was read from its beginning.
-    pub whole: bool,
+    /// What was done.
+    pub kind: SweepKind,
     /// What it found, or why not.
     pub found: Result<SweepFound, StoreError>,
+}
+
+/// What a sweeper does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SweepKind {
+    /// A whole sweep.
+    Whole,
+    /// The next page of the backlog.
+    NextPage,
+    /// The beginning of the backlog, for what other dispatchers left.
+    Leftovers,
 }
 
 /// What was found.
@@ -81,13 +92,27 @@ impl Sweeper {
             Err(StoreError::Connection(_)) => self.try_sweep(&ended).await,
             other => other,
         };
-        SweepReport { sweeper: self, whole: true, found }
+        SweepReport { sweeper: self, kind: SweepKind::Whole, found }
+    }
+
+    /// Reads the beginning of the backlog, and only what is due.
+    pub async fn first_page(mut self) -> SweepReport {
+        let mut found = SweepFound::default();
+        for state in WORKABLE {
+            let due = (&PageEnd::default(), Duration::ZERO);
+            match read_backlog(&mut self.session, *state, due, PAGE_ROWS).await {
+                Ok(page) => found.jobs.extend(page.jobs),
+                Err(error) => return SweepReport { sweeper: self, kind: SweepKind::Leftovers, found: Err(error) },
+            }
+        }
+        found.jobs.sort_unstable_by_key(|job| (job.due_in_micros, job.id));
+        SweepReport { sweeper: self, kind: SweepKind::Leftovers, found: Ok(found) }
     }
 
     /// Reads the next page.
     pub async fn refill(mut self) -> SweepReport {
         let found = self.next_page().await;
-        SweepReport { sweeper: self, whole: false, found }
+        SweepReport { sweeper: self, kind: SweepKind::NextPage, found }
     }
 
     async fn try_sweep(&mut self, ended: &[String]) -> Result<SweepFound, StoreError> {

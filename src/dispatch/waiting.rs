@@ -57,6 +57,20 @@ impl Waiting {
         self.unread.drain(..count).collect()
     }
 
+    /// Drops the unread jobs that are chosen; whether there were any.
+    pub fn drop_unread(&mut self, chosen: impl Fn(JobId) -> bool) -> bool {
+        let before = self.unread.len();
+        let known = &mut self.known;
+        self.unread.retain(|job| {
+            let stays = !chosen(*job);
+            if !stays {
+                known.remove(job);
+            }
+            stays
+        });
+        self.unread.len() < before
+    }
+
     /// Takes up to so many parked jobs whose hosts have slots, and takes the slots: one from each host in turn.
     pub fn take_parked(&mut self, count: usize, slots: &mut Slots) -> Vec<(JobId, HostKey)> {
         let mut taken = Vec::new();
@@ -111,6 +125,15 @@ mod tests {
         assert!(waiting.knows(JobId(1)) && !waiting.add(JobId(1)));
         waiting.forget(JobId(1));
         assert!(waiting.add(JobId(1)));
+    }
+
+    #[test]
+    fn dropped_jobs_are_not_known_any_more() {
+        let mut waiting = Waiting::default();
+        assert!(waiting.add(JobId(1)) && waiting.add(JobId(2)));
+        assert!(waiting.drop_unread(|job| job == JobId(1)) && !waiting.drop_unread(|job| job == JobId(1)));
+        assert!(!waiting.knows(JobId(1)) && waiting.knows(JobId(2)));
+        assert_eq!(waiting.take_unread(9), [JobId(2)]);
     }
 
     #[test]

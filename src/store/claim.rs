@@ -36,7 +36,7 @@ pub struct Claim {
     pub jobs: Vec<ClaimedJob>,
     /// The hinted ids that are not, each with the reason.
     pub missed: Vec<(JobId, Missed)>,
-    /// The dispatchers that have the taken ones.
+    /// The dispatchers that have the taken ones, or had those that are done.
     pub peers: BTreeSet<String>,
 }
 
@@ -195,7 +195,7 @@ fn sort_out(
             None => claim.jobs.push(seen_row.job),
             Some(reason) => {
                 claim.missed.push((seen_row.job.id, reason));
-                claim.peers.extend(seen_row.owner.filter(|_| reason == Missed::Taken));
+                claim.peers.extend(seen_row.owner.filter(|_| matches!(reason, Missed::Taken | Missed::Final)));
             }
         }
     }

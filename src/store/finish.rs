@@ -184,7 +184,6 @@ async fn lock_and_look(lease: &mut Lease<'_>, batch: &[Finished]) -> Result<Hash
 const ALIKE: usize = 4;
 
 /// The statements that write the results: one for each larger group that comes to the same, one for all the rest.
-#[must_use]
 pub fn results_sql(batch: &[Finished]) -> Result<Vec<String>, StoreError> {
     let mut groups: HashMap<(u64, ResultCode, &str), Vec<&Finished>> = HashMap::new();
     let mut rest = Vec::new();

@@ -34,7 +34,7 @@ pub use finish::{FinishReport, Finished, RESPONSE_BYTES, finish, finish_around_l
 pub use history::{HistoryLine, write_history};
 pub use options::connect_options;
 pub use owner::Owner;
-pub use peers::{await_owner_end, confirm_owner_end, read_owners};
+pub use peers::{await_owner_end, confirm_ends, read_owners};
 pub use release::release;
 pub use rescue::rescue;
 pub use row::{Body, ClaimToken, ClaimedJob};

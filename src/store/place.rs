@@ -18,6 +18,8 @@ pub(super) struct Place {
     moves: u64,
     /// When we came here, or back here, from a server that was lost to us; none at a first start.
     arrived: Option<Instant>,
+    /// How often we did.
+    arrivals: u64,
     /// Nobody answered when we last looked for a server.
     away: bool,
     /// It left a deed unanswered: the other hosts are tried before it.
@@ -33,8 +35,17 @@ impl Place {
         self.moves
     }
 
+    pub(super) fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+
     pub(super) fn arrived(&self) -> Option<Instant> {
         self.arrived
+    }
+
+    /// Whether we have worked there and nothing speaks against it.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.identity.is_some() && !self.suspect
     }
 
     /// The hosts in the order in which they are to be tried.
@@ -50,6 +61,7 @@ impl Place {
         let moved = self.identity.is_some() && index != self.index || other_server;
         if moved || self.away {
             self.arrived = Some(now);
+            self.arrivals += 1;
         }
         if moved || self.identity.is_none() {
             self.identity = Some(identity.clone());
@@ -112,7 +124,7 @@ mod tests {
         let mut place = at(0, "a", start);
         place.lose();
         assert!(!place.land(0, &server("a"), later));
-        assert_eq!((place.moves(), place.arrived()), (0, Some(later)));
+        assert_eq!((place.moves(), place.arrivals(), place.arrived()), (0, 1, Some(later)));
     }
 
     #[test]
@@ -123,6 +135,7 @@ mod tests {
         assert_eq!(place.order(3).collect::<Vec<_>>(), [0, 1, 2]);
         place.suspect(0);
         assert_eq!(place.order(3).collect::<Vec<_>>(), [1, 2, 0]);
+        assert!(!place.is_trusted());
         place.land(0, &server("a"), now);
         assert_eq!(place.order(3).next(), Some(0));
     }

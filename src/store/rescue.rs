@@ -68,8 +68,8 @@ async fn lock_abandoned(conn: &mut mysql_async::Conn, found: &[Abandoned]) -> Re
     // A token has no other use here than a number, and 0 is none.
     let tokens: Vec<JobId> = found.iter().map(|(_, token, _)| JobId(token.unwrap_or(0))).collect();
     let sql = format!(
-        "START TRANSACTION; SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({}) AND COALESCE(claim_token, 0) IN ({}) \
-         AND state = 'executing' AND ({OUTSTAYED} OR {UNLOCKED}) ORDER BY id FOR UPDATE SKIP LOCKED",
+        "START TRANSACTION; SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({}) \
+         AND COALESCE(claim_token, 0) IN ({}) AND state = 'executing' AND ({OUTSTAYED} OR {UNLOCKED}) ORDER BY id FOR UPDATE SKIP LOCKED",
         id_list(&ids),
         id_list(&tokens)
     );

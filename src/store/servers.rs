@@ -16,6 +16,9 @@ use tokio::task::JoinSet;
 
 /// How long a host may take to answer before the next one is tried beside it.
 const HEAD_START: Duration = Duration::from_secs(1);
+/// The same for the one that was used until now: it may be no more than busy, and where each takes writes, all services
+/// ought to stay on one.
+const LONGER_START: Duration = Duration::from_secs(3);
 
 /// The servers of the settings. With more than one, the writable one is used.
 #[derive(Debug)]
@@ -70,6 +73,17 @@ impl Servers {
         let _ = self.place.subscribe().wait_for(|place| place.moves() != moves).await;
     }
 
+    /// How often we came to a server, from another one or after an outage.
+    #[must_use]
+    pub fn arrivals(&self) -> u64 {
+        self.place.borrow().arrivals()
+    }
+
+    /// Returns when we have come to a server again since there were so many arrivals: a good moment to try.
+    pub async fn arrived_since(&self, arrivals: u64) {
+        let _ = self.place.subscribe().wait_for(|place| place.arrivals() != arrivals).await;
+    }
+
     pub(super) fn arrived(&self) -> Option<Duration> {
         self.place.borrow().arrived().map(|at| at.elapsed())
     }
@@ -91,13 +105,14 @@ impl Servers {
     /// can be written to.
     pub(super) async fn open(self: &Arc<Self>) -> Result<Landed, StoreError> {
         let count = self.database.hosts.len().max(1);
-        let mut untried = self.place.borrow().order(count).collect::<Vec<_>>().into_iter();
+        let (mut untried, mut head_start) = self.plan(count);
         let (mut tries, mut failures) = (JoinSet::new(), Vec::new());
         loop {
             if let Some(index) = untried.next() {
                 tries.spawn(Arc::clone(self).open_at(index));
             }
-            let patience = if untried.len() > 0 { HEAD_START } else { Duration::MAX };
+            let patience = if untried.len() > 0 { head_start } else { Duration::MAX };
+            head_start = HEAD_START;
             match tokio::time::timeout(patience, tries.join_next()).await {
                 Ok(Some(Ok((index, Ok(opened))))) => return Ok(self.land(index, opened)),
                 Ok(Some(Ok((index, Err(error))))) => failures.push((self.host(index), error)),
@@ -116,20 +131,29 @@ impl Servers {
         Err(StoreError::of_hosts(failures))
     }
 
+    /// The hosts in their order, and how long the first may take.
+    fn plan(&self, count: usize) -> (std::vec::IntoIter<usize>, Duration) {
+        let place = self.place.borrow();
+        let head_start = if place.is_trusted() { LONGER_START } else { HEAD_START };
+        (place.order(count).collect::<Vec<_>>().into_iter(), head_start)
+    }
+
     async fn open_at(self: Arc<Self>, index: usize) -> (usize, Result<Opened, StoreError>) {
         (index, opening::open(&self.database, &self.host(index)).await)
     }
 
     fn land(&self, index: usize, opened: Opened) -> Landed {
         self.encrypted.store(opened.encrypted, Ordering::Relaxed);
-        let mut moves = 0;
-        let is_new = self.place.send_if_modified(|place| {
-            let is_new = place.land(index, &opened.identity, Instant::now());
+        let (mut moves, mut is_new) = (0, false);
+        self.place.send_if_modified(|place| {
+            let arrivals = place.arrivals();
+            is_new = place.land(index, &opened.identity, Instant::now());
             moves = place.moves();
-            is_new
+            place.arrivals() != arrivals
         });
+        let HostPort { host, port } = self.host(index);
+        tracing::debug!(host, port, encrypted = opened.encrypted, id = opened.conn.id(), "connected to the database");
         if is_new {
-            let HostPort { host, port } = self.host(index);
             tracing::warn!(host, port, "working on another server now");
         }
         Landed { conn: opened.conn, index, moves }

@@ -28,11 +28,13 @@ pub struct Session {
     landed: Option<Landed>,
     /// The moves of the connection of the deed under way.
     at: Arc<AtomicU64>,
+    /// How often we had come to a server when the last deed began.
+    arrivals: u64,
 }
 
 impl Session {
     pub(super) fn new(servers: Arc<Servers>) -> Session {
-        Session { servers, landed: None, at: Arc::new(AtomicU64::new(OPENING)) }
+        Session { servers, landed: None, at: Arc::new(AtomicU64::new(OPENING)), arrivals: 0 }
     }
 
     /// A session like this one, for another role.
@@ -44,6 +46,7 @@ impl Session {
     /// Takes the connection out, opening one if there is none for the server that is used now.
     pub(super) async fn lease(&mut self) -> Result<Lease<'_>, StoreError> {
         self.at.store(OPENING, Ordering::Relaxed);
+        self.arrivals = self.servers.arrivals();
         let kept = self.landed.take().filter(|landed| landed.moves == self.servers.moves());
         let landed = match kept {
             Some(landed) => landed,
@@ -74,6 +77,12 @@ impl Session {
     #[must_use]
     pub fn connection_id(&self) -> Option<u32> {
         self.landed.as_ref().map(|landed| landed.conn.id())
+    }
+
+    /// Waits so long after a deed that failed; less if any session has come to a server since that deed began.
+    pub async fn pause(&self, pause: Duration) {
+        // Past the pause, it is time to try again in any case.
+        let _ = tokio::time::timeout(pause, self.servers.arrived_since(self.arrivals)).await;
     }
 
     /// Whether the other dispatchers have had the time to come to the server too.

@@ -8,5 +8,6 @@ mod answers;
 mod delays;
 mod panics;
 mod stage;
+mod supervision;
 #[path = "../it/support/mod.rs"]
 mod support;

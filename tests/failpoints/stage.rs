@@ -1,6 +1,6 @@
 //! Jobs, a handler, and the program with orders for its failpoints; and what must hold afterwards, whatever they were.
 
-use crate::support::database::TestDatabase;
+use crate::support::database::{TestDatabase, TestServer};
 use crate::support::factory::job;
 use crate::support::receiver::Receiver;
 use crate::support::service::{Service, program};
@@ -30,7 +30,12 @@ pub struct Seen {
 
 impl Stage {
     pub async fn set() -> Stage {
-        Stage { database: TestDatabase::with_schema().await, receiver: Receiver::start().await }
+        Stage::set_on(TestServer::get()).await
+    }
+
+    /// On another server.
+    pub async fn set_on(server: &TestServer) -> Stage {
+        Stage { database: TestDatabase::with_schema_on(server).await, receiver: Receiver::start().await }
     }
 
     /// Inserts so many jobs with five retries, each to be tried again at once; their ids.

@@ -330,3 +330,26 @@ fn versions_are_those_of_the_package() {
     }
     assert!(read("CHANGELOG.md").contains(&format!("\n## [{}]", env!("CARGO_PKG_VERSION"))));
 }
+
+/// The tests that a document names: in backticks, by their modules, such as `faults::kills::two_dispatchers`.
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let is_name = |span: &str| span.split("::").all(|part| !part.is_empty() && part.chars().all(is_of_a_name));
+    let mut found = 0;
+    for (document, text) in documents() {
+        for span in spans(&text).into_iter().filter(|span| span.contains("::") && is_name(span)) {
+            let (module, test) = span.rsplit_once("::").unwrap();
+            let folder = format!("tests/it/{}", module.replace("::", "/"));
+            let files = [format!("{folder}.rs"), format!("{folder}/mod.rs")];
+            let file = files.iter().find(|file| root().join(file).exists());
+            let file = file.unwrap_or_else(|| panic!("{document} names `{span}`, and there is no {folder}"));
+            assert!(read(file).contains(&format!("fn {test}(")), "{document} names `{span}`, which is not in {file}");
+            found += 1;
+        }
+    }
+    assert!(found > 30, "the documents name {found} tests");
+}
+
+fn is_of_a_name(character: char) -> bool {
+    character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_'
+}

@@ -19,3 +19,4 @@ mod quickstart;
 mod sandbox;
 mod store;
 mod support;
+mod threats;

@@ -13,7 +13,7 @@ use strings_queue::store::{
 };
 
 /// More rows than this would make a test slow.
-const MOST_ROWS: usize = 1_000;
+const MOST_ROWS: usize = 1_500;
 
 /// A row to be, and the sort of circumstances it is in.
 #[derive(Debug, Clone, Copy)]
@@ -270,20 +270,41 @@ enum OwnerSays {
     Lives,
     /// The same, and the claim has expired.
     Outstayed,
-    /// A name whose lock is free.
+    /// A name whose lock is free, and is known to stay so.
     Died,
+    /// A name whose lock is free at this moment.
+    Unlocked,
+    /// A name that no lock can have.
+    Empty,
     /// No name.
     Nobody,
     /// A name whose lock is held, and no end of the claim.
     NoEnd,
 }
 
-const OWNERS: [OwnerSays; 5] =
-    [OwnerSays::Lives, OwnerSays::Outstayed, OwnerSays::Died, OwnerSays::Nobody, OwnerSays::NoEnd];
+const OWNERS: [OwnerSays; 7] = [
+    OwnerSays::Lives,
+    OwnerSays::Outstayed,
+    OwnerSays::Died,
+    OwnerSays::Unlocked,
+    OwnerSays::Empty,
+    OwnerSays::Nobody,
+    OwnerSays::NoEnd,
+];
+
+impl OwnerSays {
+    fn is_gone(self) -> bool {
+        !matches!(self, OwnerSays::Lives | OwnerSays::Unlocked)
+    }
+}
+
+const DIED: &str = "moves-died";
 
 fn owner_columns(owner: OwnerSays, alive: &str) -> [(&'static str, String); 3] {
     let name = match owner {
-        OwnerSays::Died => "'moves-died'".to_owned(),
+        OwnerSays::Died => format!("'{DIED}'"),
+        OwnerSays::Unlocked => "'moves-unlocked'".to_owned(),
+        OwnerSays::Empty => "''".to_owned(),
         OwnerSays::Nobody => "NULL".to_owned(),
         _ => format!("'{alive}'"),
     };
@@ -310,10 +331,9 @@ async fn a_rescue_moves_rows_as_the_model_says() {
     let (alive, lock) = living_owner(&database).await;
     let cases = crossed(&standings(&[Some(number), None]), &OWNERS);
     let mut rows = Rows::insert((database, session), cases, |owner| owner_columns(*owner, &alive)).await;
-    // Whoever is said to have ended is only taken from when its lock shows it.
-    let ended = ["moves-died".to_owned(), alive];
-    let taken = rescue(&mut rows.session, &ended).await.unwrap();
-    let moved = |case: &Case<OwnerSays>| case.standing.rescue(case.circumstances != OwnerSays::Lives);
+    // One that was taken for dead and lives keeps its jobs: its lock is looked at again.
+    let taken = rescue(&mut rows.session, &[DIED.to_owned(), alive]).await.unwrap();
+    let moved = |case: &Case<OwnerSays>| case.standing.rescue(case.circumstances.is_gone());
     rows.compare(moved).await;
     let expected = rows.cases.iter().zip(rows.ids()).filter(|(case, _)| moved(case).is_some()).map(|(_, id)| id);
     assert_eq!(taken, expected.collect::<Vec<JobId>>());

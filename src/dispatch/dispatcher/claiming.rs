@@ -76,6 +76,7 @@ impl Dispatcher {
             order.unread.iter().chain(held.keys()).for_each(|job| self.waiting.forget(*job));
             return;
         };
+        tracing::debug!(jobs = claim.jobs.len(), missed = claim.missed.len(), "claimed");
         self.parts.metrics.add(Counter::JobsClaimed, claim.jobs.len() as u64);
         self.watch_peers(claim.peers);
         for (job, reason) in claim.missed {
@@ -100,7 +101,7 @@ impl Dispatcher {
         let host = host_key(&job.url);
         self.parts.slots.hold(&host);
         if self.stopping.is_some() {
-            self.give_back(job, host);
+            self.give_back(job, &host);
         } else {
             self.ready.add(job, host, Instant::now());
         }
@@ -118,8 +119,8 @@ impl Dispatcher {
     }
 
     /// Gives a claimed job back uncalled.
-    pub(super) fn give_back(&mut self, job: ClaimedJob, host: HostKey) {
-        self.parts.slots.give_back(&host);
+    pub(super) fn give_back(&mut self, job: ClaimedJob, host: &HostKey) {
+        self.parts.slots.give_back(host);
         let executor = Arc::clone(&self.parts.executor);
         self.returns.spawn(async move { executor.give_back(&job).await });
     }
@@ -132,7 +133,8 @@ impl Dispatcher {
                 self.set_timer(job, Instant::now() + delay);
             }
             Missed::Taken | Missed::Final => {
-                if reason == Missed::Taken {
+                // With others about, a row that is done was theirs.
+                if reason == Missed::Taken || !self.homes.is_alone() {
                     self.parts.metrics.increment(Counter::ClaimsWasted);
                 }
                 self.forget(job);

@@ -2,7 +2,7 @@
 
 use super::{Dispatcher, Mode};
 use crate::dispatch::lanes::Report;
-use crate::dispatch::sweeper::{SweepFound, SweepReport};
+use crate::dispatch::sweeper::{SweepFound, SweepKind, SweepReport};
 use crate::job::JobId;
 use crate::metrics::Counter;
 use crate::store::DueJob;
@@ -26,7 +26,9 @@ impl Dispatcher {
         self.overflow |= hints.backlog;
         self.sweep_cause = SweepCause::graver(self.sweep_cause, hints.sweep);
         for job in hints.jobs {
-            self.add(job);
+            if self.is_ours_first(job) {
+                self.add(job);
+            }
         }
     }
 
@@ -56,6 +58,7 @@ impl Dispatcher {
             self.sweeping_because = SweepCause::graver(self.sweep_cause.take(), failed_before);
             // Should this sweep fail, their locks will be looked at again.
             let ended = std::mem::take(&mut self.ended);
+            self.being_rescued.clone_from(&ended);
             self.lanes.spawn(async { Report::Swept(Box::new(sweeper.sweep(ended).await)) });
         } else {
             self.lanes.spawn(async { Report::Swept(Box::new(sweeper.refill().await)) });
@@ -64,15 +67,19 @@ impl Dispatcher {
 
     pub(super) fn on_swept(&mut self, report: SweepReport) {
         self.idle_sweeper = Some(report.sweeper);
+        self.being_rescued.clear();
         match report.found {
+            Ok(found) if report.kind == SweepKind::Leftovers => self.take_leftovers(&found.jobs),
             Ok(found) => {
                 let cause = self.sweeping_because.take();
-                self.count_lost(report.whole, cause, &found);
+                let (kind, jobs, rescued) = (report.kind, found.jobs.len(), found.rescued.len());
+                tracing::debug!(?kind, jobs, rescued, more = found.more, because = ?cause, "the table was searched");
+                self.count_lost(kind, cause, &found);
                 self.last_sweep = Some(Instant::now());
                 self.more = found.more;
                 self.watch_peers(found.peers);
                 found.jobs.into_iter().for_each(|job| self.take_in(job));
-                if report.whole {
+                if report.kind == SweepKind::Whole {
                     self.plan_sweep();
                 }
             }
@@ -92,7 +99,7 @@ impl Dispatcher {
     }
 
     fn take_in(&mut self, job: DueJob) {
-        if self.waiting.knows(job.id) {
+        if self.waiting.knows(job.id) || !self.is_ours_first(job.id) {
             return;
         }
         if job.due_in_micros <= 0 {
@@ -111,14 +118,16 @@ impl Dispatcher {
 
     /// The loss ledger: workable jobs that are overdue and that nobody told us of, by cause. While a backlog is
     /// being worked off, jobs are meant to be found by the sweep.
-    fn count_lost(&self, whole: bool, cause: Option<SweepCause>, found: &SweepFound) {
-        if !whole || self.more || self.overflow || self.parts.mode == Mode::Once {
+    fn count_lost(&self, kind: SweepKind, cause: Option<SweepCause>, found: &SweepFound) {
+        if kind != SweepKind::Whole || self.more || self.overflow || self.parts.mode == Mode::Once {
             return;
         }
         let overdue = found.jobs.iter().filter(|job| job.due_in_micros < -LOST_AFTER_MICROS);
         // One that is locked or not to be seen yet waits for its next look.
         let told = |job: &JobId| self.waiting.knows(*job) || self.misses.contains_key(job);
-        let lost = overdue.filter(|job| !told(&job.id) && !found.rescued.contains(&job.id)).count();
+        let lost = overdue
+            .filter(|job| self.homes.is_ours(job.id) && !told(&job.id) && !found.rescued.contains(&job.id))
+            .count();
         let counter = match cause {
             Some(SweepCause::Start) => Counter::LostToDown,
             // The log goes on where it broke off, and is about to show them.

@@ -5,12 +5,14 @@
 
 mod claiming;
 mod intake;
+mod leftovers;
 mod peers;
 mod stopping;
 
 use super::SweepPace;
 use super::batch::Done;
 use super::executor::Executor;
+use super::homes::Homes;
 use super::lanes::Report;
 use super::ready::Ready;
 use super::slots::{HostKey, Slots};
@@ -94,6 +96,7 @@ pub struct Dispatcher {
     parts: Parts,
     idle_lanes: Vec<Session>,
     idle_hosts_lane: Option<Session>,
+    idle_suspects_lane: Option<Session>,
     idle_sweeper: Option<Sweeper>,
     waiting: Waiting,
     /// Claimed jobs that wait for their calls.
@@ -103,8 +106,14 @@ pub struct Dispatcher {
     misses: HashMap<JobId, u32>,
     /// The other dispatchers that are watched.
     peers: HashSet<String>,
+    /// Which dispatcher looks at a job first.
+    homes: Homes,
+    /// When to look for jobs that other dispatchers have left.
+    leftovers_at: Option<Instant>,
     /// Dispatchers that have ended since the last sweep.
     ended: Vec<String>,
+    /// Those whose jobs the sweep that is under way takes back.
+    being_rescued: Vec<String>,
     /// The table holds more workable rows than were read.
     more: bool,
     /// Hints or timers were dropped: read the backlog from its beginning.
@@ -134,17 +143,23 @@ impl Dispatcher {
     #[must_use]
     pub fn new(mut parts: Parts, hosts_lane: Session, sweeper: Sweeper) -> Dispatcher {
         let idle_lanes = std::mem::take(&mut parts.claim_lanes);
+        let homes = Homes::new(&parts.terms.dispatcher);
+        let suspects_lane = parts.store.session();
         Dispatcher {
             parts,
             idle_lanes,
             idle_hosts_lane: Some(hosts_lane),
+            idle_suspects_lane: Some(suspects_lane),
             idle_sweeper: Some(sweeper),
             waiting: Waiting::default(),
             ready: Ready::default(),
             timers: Timers::default(),
             misses: HashMap::new(),
             peers: HashSet::new(),
+            homes,
+            leftovers_at: None,
             ended: Vec::new(),
+            being_rescued: Vec::new(),
             more: false,
             overflow: false,
             sweep_cause: Some(SweepCause::Start),
@@ -201,6 +216,7 @@ impl Dispatcher {
         self.start_sweep();
         self.start_claims();
         self.start_reading_hosts();
+        self.start_leftovers();
     }
 
     fn on_report(&mut self, report: Report) {
@@ -214,6 +230,10 @@ impl Dispatcher {
                 self.on_hosts(hosts);
             }
             Report::Peer { name, gone } => self.on_peer(name, gone),
+            Report::Suspects { lane, ended } => {
+                self.idle_suspects_lane = Some(lane);
+                self.on_ended(ended);
+            }
             Report::Swept(report) => self.on_swept(*report),
         }
     }
@@ -229,7 +249,9 @@ impl Dispatcher {
         self.unrecorded -= 1;
         self.waiting.forget(done.id);
         if let Some(delay) = done.retry_in {
-            self.set_timer(done.id, Instant::now() + delay);
+            // Its home hears of the retry from the log, and has it first.
+            let grace = if self.homes.is_ours(done.id) { Duration::ZERO } else { leftovers::GRACE };
+            self.set_timer(done.id, Instant::now() + delay + grace);
         }
     }
 
@@ -237,9 +259,10 @@ impl Dispatcher {
     fn wake_at(&self) -> Instant {
         match &self.stopping {
             Some(stop) => stop.next_step(),
-            None => {
-                [self.timers.next(), self.ready.look_at()].into_iter().flatten().fold(self.next_sweep, Instant::min)
-            }
+            None => [self.timers.next(), self.ready.look_at(), self.leftovers_at]
+                .into_iter()
+                .flatten()
+                .fold(self.next_sweep, Instant::min),
         }
     }
 
@@ -249,7 +272,7 @@ impl Dispatcher {
             return self.step_stop(now);
         }
         for (job, host) in self.ready.take_old(now) {
-            self.give_back(job, host);
+            self.give_back(job, &host);
         }
         while let Some(job) = self.timers.pop_due(now) {
             self.waiting.add_first(job);

@@ -111,7 +111,7 @@ fn every_order_of_events_keeps_the_promises_for_a_job_without_retries() {
 
 #[test]
 fn every_order_of_events_keeps_the_promises_for_a_job_with_retries() {
-    let faults = if thoroughly() { 3 } else { 1 };
+    let faults = if thoroughly() { 2 } else { 1 };
     for retries in if thoroughly() { 1..=2 } else { 2..=2 } {
         assert!(holds(Setting { retries, faults, ..REAL }) > 40_000, "too few to mean anything");
     }

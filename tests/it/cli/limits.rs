@@ -69,3 +69,25 @@ async fn check_remarks_on_it() {
                 mend: raise the limit (`ulimit -n 2128`, `LimitNOFILE=2128` in a unit), or lower max_in_flight\n";
     assert!(checked.stdout.contains(told), "{checked}");
 }
+
+#[tokio::test]
+async fn kept_connections_to_many_hosts_are_not_paid_for_by_jobs() {
+    let database = TestDatabase::with_schema().await;
+    let mut receivers = Vec::new();
+    for _ in 0..300 {
+        let receiver = Receiver::start().await;
+        job().url(receiver.url("/")).insert(&database).await;
+        receivers.push(receiver);
+    }
+    let ini = database.ini(NO_SWEEP);
+    let service = Service::spawn(limited("ulimit -n 200", &[OsStr::new("run"), ini.as_os_str()]));
+    until("all are called", SOON, async || {
+        database.query_one::<u64>("SELECT COUNT(*) FROM queued_job WHERE result_code IS NOT NULL").await == 300
+    })
+    .await;
+    let counts: Vec<(String, u64)> =
+        database.query("SELECT CAST(state AS CHAR), COUNT(*) FROM queued_job GROUP BY state").await;
+    assert_eq!(counts, [("completed".to_owned(), 300)], "{:#?}", service.lines());
+    service.wait_for_line("no more files can be opened: kept connections are closed", SOON).await;
+    assert!(receivers.iter().all(|receiver| receiver.count() == 1));
+}

@@ -1,5 +1,6 @@
 //! Failover: several hosts in `[db] host`, one of which takes writes; and what happens when it no longer does.
 
+mod document;
 mod group;
 mod hosts;
 mod load;

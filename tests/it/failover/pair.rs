@@ -1,11 +1,14 @@
 //! A semi-synchronous pair: the primary dies, the replica is promoted by hand, and the services go on there.
 
 use super::load::{Found, Load, check};
-use super::{NO_SWEEP, SOON, count, following, report};
+use super::{NO_SWEEP, SOON, count, following, report, slow};
+use crate::support::cluster::DATABASE;
 use crate::support::pair::Pair;
 use crate::support::proxy::Proxy;
-use crate::support::receiver::{Answer, Receiver};
+use crate::support::receiver::{Answer, Gate, Receiver};
 use crate::support::wait::until;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 use std::time::{Duration, Instant};
 
 const SLOW: &str = "/slow";
@@ -37,6 +40,57 @@ async fn the_services_go_on_with_the_replica_that_was_promoted() {
     for service in services {
         assert_eq!(count(&service, "working on another server now"), 1, "{:#?}", service.lines());
     }
+}
+
+/// No lock shows which services live until all of them had the time to come to the new server.
+#[tokio::test]
+async fn jobs_of_a_service_that_dies_with_its_server_are_taken_back_a_little_later() {
+    if !slow() {
+        return report("a death with the server", "left out: slow");
+    }
+    let mut pair = Pair::start().await;
+    let receiver = Receiver::start().await;
+    let gate = Gate::closed();
+    receiver.on(SLOW, Answer::ok().behind(&gate));
+    let ini = pair.cluster.ini(&[0, 1], NO_SWEEP);
+    let mut dying = following(&ini).await;
+    pair.cluster.enqueue(&receiver.url(SLOW), 5).await;
+    until("they are under way", SOON, async || slow_calls(&receiver) == 5).await;
+    let service = following(&ini).await;
+    dying.kill().await;
+    pair.cluster.members[0].kill().await;
+    pair.promote().await;
+    service.wait_for_line("working on another server now", SOON).await;
+    let moved = Instant::now();
+    gate.open();
+    service.wait_for_line("jobs taken back", SOON * 2).await;
+    let took = moved.elapsed();
+    report("a death with the server", &format!("taken back {:.1} s after the failover", took.as_secs_f32()));
+    assert!(took > Duration::from_secs(8), "a free lock was believed after {took:?}");
+    receiver.wait_for(10, SOON).await;
+}
+
+/// As a primary does that has lost the majority of its group: it reads, is not read-only, and lets every write wait.
+#[tokio::test]
+async fn a_server_that_lets_writes_wait_for_ever_is_left_for_one_that_does_not() {
+    if !slow() {
+        return report("writes that wait for ever", "left out: slow");
+    }
+    let pair = Pair::start().await;
+    let receiver = Receiver::start().await;
+    let service = following(&pair.cluster.ini(&[0, 1], NO_SWEEP)).await;
+    let url = receiver.url("/");
+    let later = format!(
+        "INSERT INTO {DATABASE}.queued_job (http_method, url, body, run_at) \
+         VALUES ('post', '{url}', 'x', NOW(6) + INTERVAL 5 SECOND)"
+    );
+    pair.cluster.execute(&later).await;
+    let mut locking = Conn::new(pair.cluster.opts(0)).await.unwrap();
+    locking.query_drop("FLUSH TABLES WITH READ LOCK").await.unwrap();
+    pair.promote().await;
+    assert_eq!(receiver.count(), 0);
+    receiver.wait_for(1, SOON * 3).await;
+    assert_eq!(count(&service, "working on another server now"), 1, "{:#?}", service.lines());
 }
 
 /// Nobody enqueues, and our connections to the old primary stand. One service knows both hosts, the other one address

@@ -1,8 +1,8 @@
 //! The checker: what must hold after every scenario, judged from each job's story.
 
-use super::SETTLES;
 use super::load::{Written, retries_of};
 use super::plan::signature;
+use super::settles;
 use super::story::{Story, read_stories};
 use crate::support::database::TestDatabase;
 use crate::support::receiver::Receiver;
@@ -24,7 +24,7 @@ pub struct Found {
 
 /// Waits until all jobs are final and holds the invariants.
 pub async fn check(database: &TestDatabase, receiver: &Receiver, written: &Written) -> Found {
-    until("every job is final", SETTLES, async || unfinished(database).await == 0).await;
+    until("every job is final", settles(), async || unfinished(database).await == 0).await;
     let stories = read_stories(database, receiver, retries_of).await;
     let mut wrong: Vec<String> = stories.iter().flat_map(what_is_wrong).collect();
     let present: HashSet<u64> = stories.iter().map(|story| story.id).collect();

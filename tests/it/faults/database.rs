@@ -38,7 +38,7 @@ async fn a_database_killed_or_restarted_under_load_costs_no_job_and_doubles_none
     for service in [&mut first, &mut second] {
         assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
         // An outage may be long enough for a sweep to be the first that is back.
-        ledger::assert_lost_only_to(service, &["lost_to_degraded"]);
+        ledger::assert_lost_only_to(service, &ledger::BROKEN);
     }
 }
 
@@ -58,7 +58,7 @@ async fn each_of_our_connections_may_be_killed() {
     assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
     report("connections killed", format!("{found:?}, {killed} connections"));
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
-    ledger::assert_nothing_lost(&service);
+    ledger::assert_lost_only_to(&service, &ledger::BROKEN);
 }
 
 /// All connections to the database but one, the applications' too; how many.

@@ -54,7 +54,7 @@ async fn full_disk(options: &[&str], full_for: Duration) {
     assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
     report("full disk", format!("{found:?}, {} INSERTs refused", written.failed));
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
-    ledger::assert_lost_only_to(&service, &["lost_to_degraded"]);
+    ledger::assert_lost_only_to(&service, &ledger::BROKEN);
 }
 
 /// Fills the room that the table's file still has; false when it does not come to an end.

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 /// What was counted, by the counters' names.
 pub type Counted = BTreeMap<String, u64>;
 
+/// What may be lost where connections break again and again: a sweep is then sometimes the first that is back.
+pub const BROKEN: [&str; 1] = ["lost_to_degraded"];
+
 /// What the service found by a sweep although the log should have shown it, so far; by cause.
 pub fn lost(service: &Service) -> Counted {
     let mut lost = Counted::new();

@@ -50,7 +50,7 @@ async fn a_database_that_only_reads_for_a_while_is_waited_for() {
     report("read-only", format!("{found:?}"));
     service.wait_for_line("trying again", SETTLES).await;
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
-    ledger::assert_nothing_lost(&service);
+    ledger::assert_lost_only_to(&service, &ledger::BROKEN);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +80,7 @@ async fn a_service_that_gets_no_connection_waits_for_one() {
     let found = check(&database, &receiver, &Written::default()).await;
     assert_eq!((found.jobs, found.calls), (20, 20), "{found:?}");
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
-    ledger::assert_nothing_lost(&service);
+    ledger::assert_lost_only_to(&service, &ledger::BROKEN);
 }
 
 /// Connections until the server has no more for a plain account.

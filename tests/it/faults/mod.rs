@@ -9,6 +9,7 @@ mod kills;
 mod ledger;
 mod limits;
 mod load;
+mod locked_rows;
 mod locks;
 mod logs;
 mod menagerie;
@@ -41,6 +42,11 @@ const NO_SWEEP: &str = "[sweep]\ninterval_secs: 3600\n[retry]\njitter: 0\n";
 /// Scenarios that are run in full by `./test.sh --all`, and in short otherwise.
 fn times(short: usize, full: usize) -> usize {
     if std::env::var_os("STRINGS_QUEUE_SLOW").is_some() { full } else { short }
+}
+
+/// How long the jobs of a scenario may take to become final; a full form leaves many.
+fn settles() -> Duration {
+    SETTLES * u32::try_from(times(1, 7)).unwrap()
 }
 
 /// A service on the database that has begun to follow the log.

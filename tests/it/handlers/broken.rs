@@ -88,6 +88,15 @@ async fn a_close_before_or_within_the_answer_is_temporary() {
 }
 
 #[tokio::test]
+async fn an_answer_that_breaks_off_is_temporary_whatever_its_status() {
+    let rig = Rig::start("").await;
+    for status in [404, 500, 503] {
+        let answer = Answer::raw(format!("HTTP/1.1 {status} No\r\nContent-Length: 100\r\n\r\nonly this"));
+        assert_broke(&tried(&rig, answer).await, "connection broke: ");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_no_http_is_temporary() {
     let rig = Rig::start("").await;
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nthis is no length\r\n";

@@ -1,6 +1,6 @@
 //! How many calls there are at once, and that one host's slots are its own.
 
-use super::{QUIET, Rig, SOON};
+use super::{QUIET, Rig, SOON, insert_many};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::receiver::{Answer, Gate, Receiver};
@@ -9,10 +9,10 @@ use crate::support::wait::{throughout, until};
 use std::time::Duration;
 
 /// With these jobs in the table before it starts, so that the first claims see them all.
-async fn rig_with(urls: &[String], settings: &str) -> Rig {
+async fn rig_with(jobs: &[(usize, String)], settings: &str) -> Rig {
     let database = TestDatabase::with_schema().await;
-    for url in urls {
-        job().url(url).insert(&database).await;
+    for (count, url) in jobs {
+        insert_many(&database, *count, url, "'x'").await;
     }
     let service = Service::run(&database.ini(&format!("{QUIET}{settings}")));
     Rig { database, service }
@@ -30,11 +30,9 @@ async fn until_all_done(rig: &Rig, count: i64) {
 async fn there_are_never_more_calls_at_once_than_the_limit_to_one_host() {
     let (receiver, gate) = (Receiver::start().await, Gate::closed());
     receiver.on("/", Answer::ok().behind(&gate));
-    let rig = rig_with(&vec![receiver.url("/"); 20], "[dispatch]\nmax_in_flight_per_host: 3\n").await;
+    let rig = rig_with(&[(20, receiver.url("/"))], "[dispatch]\nmax_in_flight_per_host: 3\n").await;
     until("the host's slots are used", SOON, async || receiver.in_flight() == 3).await;
-    for _ in 0..10 {
-        job().url(receiver.url("/")).insert(&rig.database).await;
-    }
+    insert_many(&rig.database, 10, &receiver.url("/"), "'x'").await;
     throughout("three at once", Duration::from_millis(300), async || receiver.in_flight() == 3).await;
     gate.open();
     until_all_done(&rig, 30).await;
@@ -47,9 +45,8 @@ async fn there_are_never_more_calls_at_once_than_the_limit_to_all_hosts() {
     receiver.on("/", Answer::ok().behind(&gate));
     // One receiver by three names, which are three hosts.
     let port = receiver.address().port();
-    let hosts = ["127.0.0.1", "localhost", "0.0.0.0"];
-    let urls: Vec<String> = (0..30).map(|index| format!("http://{}:{port}/", hosts[index % 3])).collect();
-    let rig = rig_with(&urls, "[dispatch]\nmax_in_flight: 7\nmax_in_flight_per_host: 4\n").await;
+    let jobs = ["127.0.0.1", "localhost", "0.0.0.0"].map(|host| (10, format!("http://{host}:{port}/")));
+    let rig = rig_with(&jobs, "[dispatch]\nmax_in_flight: 7\nmax_in_flight_per_host: 4\n").await;
     until("all slots are used", SOON, async || receiver.in_flight() == 7).await;
     throughout("seven at once", Duration::from_millis(300), async || receiver.in_flight() == 7).await;
     gate.open();
@@ -61,16 +58,15 @@ async fn there_are_never_more_calls_at_once_than_the_limit_to_all_hosts() {
 async fn a_slow_host_does_not_hold_up_another() {
     let (slow, quick, gate) = (Receiver::start().await, Receiver::start().await, Gate::closed());
     slow.on("/", Answer::ok().behind(&gate));
-    let mut urls = vec![slow.url("/"); 200];
-    urls.extend(vec![quick.url("/"); 50]);
-    let rig = rig_with(&urls, "[dispatch]\nmax_in_flight: 6\nmax_in_flight_per_host: 4\nbatch_size: 10\n").await;
+    let jobs = [(200, slow.url("/")), (50, quick.url("/"))];
+    let rig = rig_with(&jobs, "[dispatch]\nmax_in_flight: 6\nmax_in_flight_per_host: 4\nbatch_size: 10\n").await;
     until_all_done(&rig, 50).await;
-    for _ in 0..50 {
+    for _ in 0..10 {
         rig.finish(job().url(quick.url("/"))).await.assert_done();
     }
-    assert_eq!((slow.in_flight(), slow.count(), quick.count()), (4, 4, 100));
+    assert_eq!((slow.in_flight(), slow.count(), quick.count()), (4, 4, 60));
     gate.open();
-    until_all_done(&rig, 300).await;
+    until_all_done(&rig, 260).await;
     assert_eq!((slow.max_in_flight(), slow.count()), (4, 200));
 }
 
@@ -83,7 +79,7 @@ async fn calls_have_as_many_files_as_the_machine_allows() {
     let mut command = wrapped_program(["prlimit", "--nofile=64:4096"].map(Into::into));
     command.arg("run").arg(database.ini(QUIET));
     let rig = Rig { service: Service::spawn(command), database };
-    job().url(receiver.url("/")).insert_times(&rig.database, 120).await;
+    insert_many(&rig.database, 120, &receiver.url("/"), "'x'").await;
     until("all are called at once", SOON, async || receiver.in_flight() == 120).await;
     gate.open();
     until_all_done(&rig, 120).await;

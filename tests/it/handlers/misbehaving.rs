@@ -3,7 +3,7 @@
 //! "No other host anything" is shown by order, not by the clock: the healthy host's jobs are all done while the bad
 //! host's calls hang. How long they take with and without it is for the benchmark, on a machine that is quiet.
 
-use super::{Rig, SOON, slow};
+use super::{Rig, SOON, insert_many, slow};
 use crate::support::factory::job;
 use crate::support::receiver::{Answer, Receiver};
 use crate::support::tls::Authority;
@@ -15,16 +15,6 @@ use tokio::net::{TcpListener, TcpStream};
 /// `max_in_flight_per_host` as it stands.
 const SLOTS_OF_A_HOST: usize = 128;
 
-/// So many jobs of one kind in one statement; `body` is an SQL expression.
-async fn insert_many(rig: &Rig, count: usize, url: &str, body: &str) {
-    let sql = format!(
-        "INSERT INTO queued_job (http_method, url, body, timeout_secs, retry_delay_secs) \
-         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count}) \
-         SELECT 'post', '{url}', {body}, 300, 0 FROM numbers"
-    );
-    rig.database.execute(&sql).await;
-}
-
 async fn count_in(rig: &Rig, state: &str) -> i64 {
     rig.database.query_one(&format!("SELECT COUNT(*) FROM queued_job WHERE state = '{state}'")).await
 }
@@ -33,7 +23,7 @@ async fn count_in(rig: &Rig, state: &str) -> i64 {
 async fn healthy_jobs_are_done(rig: &Rig) {
     let healthy = Receiver::start().await;
     let before = count_in(rig, "completed").await;
-    insert_many(rig, 100, &healthy.url("/"), "'x'").await;
+    insert_many(&rig.database, 100, &healthy.url("/"), "'x'").await;
     until("the healthy host's jobs are done", SOON, async || count_in(rig, "completed").await == before + 100).await;
     assert_eq!(healthy.count(), 100);
 }
@@ -42,7 +32,7 @@ async fn healthy_jobs_are_done(rig: &Rig) {
 async fn hanging_calls_slow_no_other(answer: Answer) {
     let (rig, bad) = (Rig::start("").await, Receiver::start().await);
     bad.on("/", answer);
-    insert_many(&rig, 300, &bad.url("/"), "'x'").await;
+    insert_many(&rig.database, 300, &bad.url("/"), "'x'").await;
     until("its slots are used", SOON, async || bad.in_flight() == SLOTS_OF_A_HOST).await;
     healthy_jobs_are_done(&rig).await;
     assert_eq!(
@@ -66,7 +56,7 @@ async fn a_host_that_answers_one_byte_a_second_slows_no_other() {
 async fn a_host_that_is_not_there_slows_no_other() {
     let rig = Rig::start("[http]\nconnect_timeout_secs: 300\n").await;
     let (_listener, address, _waiting) = super::broken::unanswering().await;
-    insert_many(&rig, 300, &format!("http://{address}/"), "'x'").await;
+    insert_many(&rig.database, 300, &format!("http://{address}/"), "'x'").await;
     until("its slots are used", SOON, async || count_in(&rig, "executing").await == 128).await;
     healthy_jobs_are_done(&rig).await;
     assert_eq!(count_in(&rig, "executing").await, 128);
@@ -82,9 +72,9 @@ async fn hosts_that_break_again_and_again_slow_no_other() {
     bad.on("/line", Answer::raw(format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(2_000_000))));
     bad.on("/garbage", Answer::garbage());
     for url in ["/reset", "/header", "/lines", "/line", "/garbage"].map(|path| bad.url(path)) {
-        insert_many(&rig, 10, &url, "'x'").await;
+        insert_many(&rig.database, 10, &url, "'x'").await;
     }
-    insert_many(&rig, 10, &wrong.url("/"), "'x'").await;
+    insert_many(&rig.database, 10, &wrong.url("/"), "'x'").await;
     healthy_jobs_are_done(&rig).await;
     until("they are given up", SOON * 2, async || count_in(&rig, "discarded").await == 60).await;
     let given_up = "SELECT COUNT(*) FROM queued_job WHERE result_code = 2 AND attempt = 6 AND remaining_retries = 0 \
@@ -98,7 +88,7 @@ async fn hosts_that_break_again_and_again_slow_no_other() {
 async fn an_endless_answer_is_cut_and_its_connection_closed() {
     let (rig, bad) = (Rig::start("").await, Receiver::start().await);
     bad.on("/", Answer::endless());
-    insert_many(&rig, 50, &bad.url("/"), "'x'").await;
+    insert_many(&rig.database, 50, &bad.url("/"), "'x'").await;
     until("all are done", SOON, async || count_in(&rig, "completed").await == 50).await;
     let cut = "SELECT COUNT(*) FROM queued_job WHERE last_response = REPEAT('x', 65535)";
     assert_eq!(rig.database.query_one::<i64>(cut).await, 50);
@@ -147,10 +137,10 @@ async fn large_bodies_that_a_host_does_not_take_hold_up_no_other_and_fill_no_mem
     }
     let rig = Rig::start("").await;
     let (accepting, url) = deaf().await;
-    insert_many(&rig, 60, &url, "REPEAT('x', 8000000)").await;
+    insert_many(&rig.database, 60, &url, "REPEAT('x', 8000000)").await;
     until("its slots are used", SOON, async || count_in(&rig, "executing").await == 60).await;
     let healthy = Receiver::start().await;
-    insert_many(&rig, 5, &healthy.url("/"), "REPEAT('x', 8000000)").await;
+    insert_many(&rig.database, 5, &healthy.url("/"), "REPEAT('x', 8000000)").await;
     until("the healthy host's jobs are done", SOON * 2, async || count_in(&rig, "completed").await == 5).await;
     let peak = rig.peak_mib();
     // It idles at some 40; the host may have 128 of bodies, and there are 480 for it.

@@ -31,6 +31,16 @@ fn slow() -> bool {
     std::env::var_os("STRINGS_QUEUE_SLOW").is_some()
 }
 
+/// So many jobs of one kind in one statement, to be retried at once; `body` is an SQL expression.
+async fn insert_many(database: &TestDatabase, count: usize, url: &str, body: &str) {
+    let sql = format!(
+        "INSERT INTO queued_job (http_method, url, body, timeout_secs, retry_delay_secs) \
+         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count}) \
+         SELECT 'post', '{url}', {body}, 300, 0 FROM numbers"
+    );
+    database.execute(&sql).await;
+}
+
 /// A service at work on a database of its own.
 struct Rig {
     database: TestDatabase,

@@ -34,22 +34,18 @@ impl Pair {
         let account = format!(
             "CREATE USER {REPLICATION} IDENTIFIED BY '{PASSWORD}'; GRANT REPLICATION SLAVE ON *.* TO {REPLICATION}"
         );
-        let mut primary = Conn::new(self.cluster.opts(0)).await.unwrap();
-        let status = if self.cluster.is_mysql() { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
-        let head: Row = primary.query_first(status).await.unwrap().expect("a log");
-        let (file, offset): (String, u64) = (head.get(0).unwrap(), head.get(1).unwrap());
-        primary.query_drop(account).await.unwrap();
+        self.cluster.execute_on(0, &account).await;
         let port = self.cluster.access(0).port;
         let from = if self.cluster.is_mysql() {
             format!(
                 "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, \
-                 SOURCE_USER = '{REPLICATION}', SOURCE_PASSWORD = '{PASSWORD}', SOURCE_LOG_FILE = '{file}', \
-                 SOURCE_LOG_POS = {offset}, GET_SOURCE_PUBLIC_KEY = 1; START REPLICA"
+                 SOURCE_USER = '{REPLICATION}', SOURCE_PASSWORD = '{PASSWORD}', SOURCE_AUTO_POSITION = 1, \
+                 GET_SOURCE_PUBLIC_KEY = 1; START REPLICA"
             )
         } else {
             format!(
                 "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = '{REPLICATION}', \
-                 MASTER_PASSWORD = '{PASSWORD}', MASTER_LOG_FILE = '{file}', MASTER_LOG_POS = {offset}; START SLAVE"
+                 MASTER_PASSWORD = '{PASSWORD}', MASTER_USE_GTID = slave_pos; START SLAVE"
             )
         };
         self.cluster.execute_on(1, &from).await;
@@ -94,13 +90,18 @@ impl Pair {
         self.cluster.execute_on(1, go).await;
     }
 
+    /// Whether all that came whole is applied. Only the sets of transactions tell: a thread's state may be of a moment
+    /// ago, and the positions count what was cut off too.
     async fn has_applied_all(&self) -> bool {
         let mut conn = Conn::new(self.cluster.opts(1)).await.unwrap();
-        let sql = if self.cluster.is_mysql() { "SHOW REPLICA STATUS" } else { "SHOW SLAVE STATUS" };
-        let row: Row = conn.query_first(sql).await.unwrap().expect("a replica");
-        let state = row.columns_ref().iter().position(|column| column.name_str().ends_with("_SQL_Running_State"));
-        let state: String = row.get(state.expect("its state")).unwrap();
-        state.contains("has read all relay log")
+        if self.cluster.is_mysql() {
+            let sql = "SELECT GTID_SUBSET(received_transaction_set, @@GLOBAL.gtid_executed) \
+                       FROM performance_schema.replication_connection_status";
+            return conn.query_first::<bool, _>(sql).await.unwrap() == Some(true);
+        }
+        let row: Row = conn.query_first("SHOW SLAVE STATUS").await.unwrap().expect("a replica");
+        let applied: Option<String> = conn.query_first("SELECT @@GLOBAL.gtid_slave_pos").await.unwrap();
+        row.get::<String, _>("Gtid_IO_Pos") == applied
     }
 }
 
@@ -108,7 +109,12 @@ fn options(server_id: u8) -> Vec<&'static str> {
     let number = if server_id == 1 { "--server-id=1" } else { "--server-id=2" };
     let semi_sync: &[&str] = match (TestServer::get().is_mysql(), server_id) {
         (true, 1) => &["--plugin-load-add=semisync_source.so", "--loose-rpl-semi-sync-source-timeout=60000"],
-        (true, _) => &["--plugin-load-add=semisync_replica.so", "--loose-rpl-semi-sync-replica-enabled=ON"],
+        (true, _) => &[
+            "--gtid-mode=ON",
+            "--enforce-gtid-consistency=ON",
+            "--plugin-load-add=semisync_replica.so",
+            "--loose-rpl-semi-sync-replica-enabled=ON",
+        ],
         (false, 1) => &["--rpl-semi-sync-master-timeout=60000"],
         (false, _) => &["--rpl-semi-sync-slave-enabled=ON"],
     };

@@ -151,8 +151,9 @@ impl Receiver {
     /// Waits for the n-th request, and gives all that came.
     pub async fn wait_for(&self, n: usize, deadline: Duration) -> Vec<Received> {
         let mut count = self.shared.count.subscribe();
-        let arrived = timeout(deadline, count.wait_for(|count| *count >= n)).await;
-        assert!(arrived.is_ok(), "{} of {n} requests within {deadline:?}", self.count());
+        // What it gives holds the count locked, and whoever records a request has the book locked and waits for the count.
+        let arrived = timeout(deadline, count.wait_for(|count| *count >= n)).await.is_ok();
+        assert!(arrived, "{} of {n} requests within {deadline:?}", self.count());
         self.requests()
     }
 

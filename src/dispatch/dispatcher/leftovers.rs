@@ -1,0 +1,69 @@
+//! Leftovers: jobs of other dispatchers that are still there after a grace. Their home may be busy, asleep, or gone
+//! without our knowing.
+
+use super::{Dispatcher, Mode};
+use crate::dispatch::lanes::Report;
+use crate::job::JobId;
+use crate::store::DueJob;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a job is left to its home.
+pub(super) const GRACE: Duration = Duration::from_millis(200);
+
+impl Dispatcher {
+    /// Whether we look at the job first. What is another's is looked for in the table after a grace, all of it by one
+    /// question.
+    pub(super) fn is_ours_first(&mut self, job: JobId) -> bool {
+        let ours = self.homes.is_ours(job);
+        if !ours {
+            self.leftovers_at.get_or_insert_with(|| Instant::now() + GRACE);
+        }
+        ours
+    }
+
+    /// Leaves the jobs that wait and are not ours first to their homes.
+    pub(super) fn leave_to_homes(&mut self) {
+        let homes = &self.homes;
+        if self.waiting.drop_unread(|job| !homes.is_ours(job)) {
+            self.leftovers_at.get_or_insert_with(|| Instant::now() + GRACE);
+        }
+    }
+
+    /// Looks for leftovers, if the time has come and we have nothing else to do.
+    pub(super) fn start_leftovers(&mut self) {
+        let now = Instant::now();
+        if self.parts.mode == Mode::Once || self.leftovers_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let idle = self.waiting.unread() == 0 && self.ready.len() == 0 && self.parts.slots.free() > 0;
+        match self.idle_sweeper.take_if(|_| idle) {
+            Some(sweeper) => {
+                self.leftovers_at = None;
+                self.lanes.spawn(async { Report::Swept(Box::new(sweeper.first_page().await)) });
+            }
+            None => self.leftovers_at = Some(now + GRACE),
+        }
+    }
+
+    /// Takes as many as we can call at once, the youngest first: their home takes the oldest. Looks again while there
+    /// are some.
+    pub(super) fn take_leftovers(&mut self, jobs: &[DueJob]) {
+        let left = |job: &&DueJob| job.due_in_micros < -i64::try_from(GRACE.as_micros()).unwrap_or(0);
+        let free = self.parts.slots.free_for_unknown();
+        let taken: Vec<JobId> = jobs
+            .iter()
+            .rev()
+            .filter(left)
+            .map(|job| job.id)
+            .filter(|job| !self.waiting.knows(*job))
+            .take(free)
+            .collect();
+        if !taken.is_empty() {
+            self.leftovers_at = Some(Instant::now() + GRACE);
+        }
+        for job in taken {
+            self.waiting.add(job);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Rows that others keep locked, in a table so small that the server would rather read all of it than look rows up.
+
+use crate::support::database::TestDatabase;
+use crate::support::factory::job;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+use strings_queue::config::Config;
+use strings_queue::job::JobId;
+use strings_queue::store::{ClaimTerms, ClaimToken, Missed, Store, claim, release, rescue};
+use tokio::time::timeout;
+
+/// Shorter than a statement of ours would wait for a lock.
+const AT_ONCE: Duration = Duration::from_secs(4);
+
+/// Twenty jobs, of which an application keeps the tenth and the last one locked.
+struct Small {
+    database: TestDatabase,
+    store: Store,
+    jobs: Vec<JobId>,
+    _keeper: Conn,
+}
+
+impl Small {
+    async fn table() -> Small {
+        let database = TestDatabase::with_schema().await;
+        let keys = job().insert_times(&database, 20).await;
+        database.execute("ANALYZE TABLE queued_job").await;
+        let mut keeper = database.conn().await;
+        let lock =
+            format!("START TRANSACTION; SELECT id FROM queued_job WHERE id IN ({}, {}) FOR UPDATE", keys[9], keys[19]);
+        keeper.query_drop(lock).await.unwrap();
+        let store = Store::new(&load(&database.ini("")).database);
+        Small { database, store, jobs: keys.into_iter().map(JobId).collect(), _keeper: keeper }
+    }
+
+    /// How many of the jobs were claimed under the token, and which were missed.
+    async fn claim(&self, token: ClaimToken, jobs: &[JobId]) -> (usize, Vec<(JobId, Missed)>) {
+        let terms =
+            ClaimTerms { dispatcher: "strings-queue:test:1:0".to_owned(), grace: AT_ONCE, max_timeout_secs: 60 };
+        let claim = at_once(claim(&mut self.store.session(), &terms, token, jobs)).await.unwrap();
+        (claim.jobs.len(), claim.missed)
+    }
+}
+
+fn load(ini: &Path) -> Config {
+    Config::load(ini, &|_| None).unwrap()
+}
+
+async fn at_once<T>(deed: impl Future<Output = T>) -> T {
+    timeout(AT_ONCE, deed).await.expect("it waits for a lock that is not its business")
+}
+
+#[tokio::test]
+async fn a_claim_waits_for_no_locked_row_of_its_batch_or_of_others() {
+    let small = Small::table().await;
+    let locked = small.jobs[19];
+    let others = &small.jobs[10..13];
+    assert_eq!(small.claim(ClaimToken::draw(), others).await, (3, Vec::new()));
+    // Half of the table: then it seems cheapest to read it from its beginning to its end.
+    let with_locked = [&small.jobs[..9], &[locked]].concat();
+    assert_eq!(small.claim(ClaimToken::draw(), &with_locked).await, (9, vec![(locked, Missed::Locked)]));
+}
+
+#[tokio::test]
+async fn a_release_and_a_rescue_wait_for_no_locked_row_of_others() {
+    let small = Small::table().await;
+    let (first, second) = (ClaimToken::draw(), ClaimToken::draw());
+    assert_eq!(small.claim(first, &small.jobs[..4]).await.0 + small.claim(second, &small.jobs[4..8]).await.0, 8);
+    let back: Vec<_> = small.jobs[..4].iter().map(|job| (*job, first)).collect();
+    at_once(release(&mut small.store.session(), &back, &[])).await.unwrap();
+    small
+        .database
+        .execute(&format!(
+            "UPDATE queued_job SET claim_expires_at = NOW(6) - INTERVAL 1 SECOND WHERE id <= {}",
+            small.jobs[7].0
+        ))
+        .await;
+    assert_eq!(at_once(rescue(&mut small.store.session(), &[])).await.unwrap(), &small.jobs[4..8]);
+}
