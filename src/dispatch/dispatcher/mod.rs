@@ -10,7 +10,7 @@ mod peers;
 mod stopping;
 
 use super::SweepPace;
-use super::completer::Done;
+use super::batch::Done;
 use super::executor::Executor;
 use super::homes::Homes;
 use super::lanes::Report;
