@@ -49,7 +49,9 @@ impl Dispatcher {
     /// When a slow host leaves no room for unread jobs, learn their hosts: the others need not wait for it.
     pub(super) fn start_reading_hosts(&mut self) {
         let slots = &self.parts.slots;
-        if self.waiting.unread() == 0 || slots.free() == 0 || !slots.is_held_up() {
+        // Calls that wait to hand over their results are no sign of a slow host.
+        let recording = self.parts.executor.records.capacity() > 0;
+        if self.waiting.unread() == 0 || slots.free() == 0 || !(recording && slots.is_held_up()) {
             return;
         }
         let Some(lane) = self.idle_hosts_lane.take() else { return };
