@@ -16,6 +16,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LONGEST_LOOK: Duration = Duration::from_millis(256);
 /// A job that stays invisible for so many looks (about a minute) was deleted, or is left to the sweep.
 const LOOKS: u32 = 240;
+/// A host without room for so long is slow; a shorter stop may be ours, or the database's.
+const HELD_UP_FOR: Duration = Duration::from_millis(50);
 /// In the one-time mode, so many looks (about a second).
 const LOOKS_ONCE: u32 = 11;
 
@@ -47,15 +49,25 @@ impl Dispatcher {
 
     /// When a slow host leaves no room for unread jobs, learn their hosts: the others need not wait for it.
     pub(super) fn start_reading_hosts(&mut self) {
-        let slots = &self.parts.slots;
         // Calls that wait to hand over their results are no sign of a slow host.
         let recording = self.parts.executor.records.capacity() > 0;
-        if self.waiting.unread() == 0 || slots.free() == 0 || !(recording && slots.is_held_up()) {
+        if !(recording && self.parts.slots.is_held_up()) {
+            self.held_up_since = None;
+            return;
+        }
+        let since = *self.held_up_since.get_or_insert_with(Instant::now);
+        if self.waiting.unread() == 0 || self.parts.slots.free() == 0 || since.elapsed() < HELD_UP_FOR {
             return;
         }
         let Some(lane) = self.idle_hosts_lane.take() else { return };
         let jobs = self.waiting.take_unread(self.parts.batch_size);
         self.lanes.spawn(hosts_lane(lane, jobs, self.parts.stop.clone()));
+    }
+
+    /// When to look again whether a slow host holds up the others.
+    pub(super) fn look_at_hosts(&self) -> Option<Instant> {
+        let due = self.held_up_since? + HELD_UP_FOR;
+        (due > Instant::now() && self.waiting.unread() > 0).then_some(due)
     }
 
     pub(super) fn on_hosts(&mut self, hosts: Vec<(JobId, Option<HostKey>)>) {

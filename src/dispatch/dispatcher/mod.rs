@@ -116,6 +116,8 @@ pub struct Dispatcher {
     ended: Vec<String>,
     /// Those whose jobs the sweep that is under way takes back.
     being_rescued: Vec<String>,
+    /// Since when a host without room has held up jobs whose hosts are not known.
+    held_up_since: Option<Instant>,
     /// The table holds more workable rows than were read.
     more: bool,
     /// Hints or timers were dropped: read the backlog from its beginning.
@@ -163,6 +165,7 @@ impl Dispatcher {
             leftovers_at: None,
             ended: Vec::new(),
             being_rescued: Vec::new(),
+            held_up_since: None,
             more: false,
             overflow: false,
             sweep_cause: Some(SweepCause::Start),
@@ -262,7 +265,7 @@ impl Dispatcher {
     fn wake_at(&self) -> Instant {
         match &self.stopping {
             Some(stop) => stop.next_step(),
-            None => [self.timers.next(), self.ready.look_at(), self.leftovers_at]
+            None => [self.timers.next(), self.ready.look_at(), self.leftovers_at, self.look_at_hosts()]
                 .into_iter()
                 .flatten()
                 .fold(self.next_sweep, Instant::min),
