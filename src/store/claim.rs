@@ -67,7 +67,7 @@ pub async fn claim(
     if jobs.is_empty() {
         return Ok(Claim::default());
     }
-    let asked = Asked { token, at: Instant::now(), grace: terms.grace };
+    let asked = Asked { token, at: Instant::now(), grace: terms.grace, max_timeout_secs: terms.max_timeout_secs };
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let claim = match read_set(&mut lease, claim_sql(terms, token, jobs), 2).await {
@@ -178,6 +178,7 @@ struct Asked {
     token: ClaimToken,
     at: Instant,
     grace: Duration,
+    max_timeout_secs: u32,
 }
 
 fn sort_out(
@@ -270,7 +271,9 @@ impl Asked {
         let spare = match expires_in_micros {
             None => self.grace,
             Some(micros) => {
-                let timeout = Duration::from_secs(u64::try_from(timeout_secs).unwrap_or(0));
+                // As the claim reckons it: an unusable timeout must not look like a claim that has run out.
+                let timeout_secs = u32::try_from(timeout_secs).unwrap_or(0).min(self.max_timeout_secs);
+                let timeout = Duration::from_secs(u64::from(timeout_secs));
                 Duration::from_micros(u64::try_from(micros).unwrap_or(0)).saturating_sub(timeout).min(self.grace)
             }
         };
