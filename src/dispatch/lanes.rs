@@ -7,7 +7,7 @@ use super::sweeper::SweepReport;
 use crate::job::JobId;
 use crate::reconnect::ReconnectPauses;
 use crate::store::{
-    Claim, ClaimTerms, ClaimToken, Session, StoreError, await_owner_end, claim, confirm_ends, read_urls,
+    Claim, ClaimTerms, ClaimToken, Session, StoreError, await_owner_end, claim, confirm_ends, read_urls, release,
 };
 use std::future::Future;
 use tokio_util::sync::CancellationToken;
@@ -74,12 +74,23 @@ pub async fn claim_lane(mut lane: Session, terms: ClaimTerms, order: ClaimOrder,
     let mut pauses = ReconnectPauses::default();
     loop {
         match claim(&mut lane, &terms, token, &jobs).await {
-            Ok(claim) => return Report::Claimed { lane, order, claim: Some(claim) },
+            Ok(claim) => {
+                give_back(&mut lane, &claim.strays).await;
+                return Report::Claimed { lane, order, claim: Some(claim) };
+            }
             Err(error) => report_failure(&error, jobs.len()),
         }
         if paused_until_stop(&lane, &mut pauses, &stop).await {
             return Report::Claimed { lane, order, claim: None };
         }
+    }
+}
+
+/// Gives jobs back that were claimed without our knowing. If that fails, they are found again, for they are looked at
+/// again as locked ones are.
+async fn give_back(lane: &mut Session, strays: &[(JobId, ClaimToken)]) {
+    if let Err(error) = release(lane, strays, &[]).await {
+        tracing::warn!(%error, jobs = strays.len(), "jobs whose claim had been lost are not given back yet");
     }
 }
 

@@ -38,6 +38,10 @@ pub struct Claim {
     pub missed: Vec<(JobId, Missed)>,
     /// The dispatchers that have the taken ones, or had those that are done.
     pub peers: BTreeSet<String>,
+    /// Jobs among the missed ones that are our own under another token. Nobody calls them, and they must be given
+    /// back: a claim whose answer was lost was still under way in the server when it was sent again, so that its rows
+    /// seemed to be locked by others, and they were looked at later by a claim with a token of its own.
+    pub strays: Vec<(JobId, ClaimToken)>,
 }
 
 /// Why a hinted row was not claimed.
@@ -67,7 +71,7 @@ pub async fn claim(
     if jobs.is_empty() {
         return Ok(Claim::default());
     }
-    let asked = Asked { token, at: Instant::now(), grace: terms.grace, max_timeout_secs: terms.max_timeout_secs };
+    let asked = Asked { token, at: Instant::now(), terms };
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let claim = match read_set(&mut lease, claim_sql(terms, token, jobs), 2).await {
@@ -158,7 +162,7 @@ fn columns(ClaimToken(token): ClaimToken) -> String {
          IF({readable}, CAST(url AS BINARY), ''), LENGTH(body), \
          IF(({readable}) AND LENGTH(body) <= {INLINE_BODY_BYTES}, CAST(body AS BINARY), NULL), \
          timeout_secs, remaining_retries, retry_delay_secs, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED), \
-         claimed_by, TIMESTAMPDIFF(MICROSECOND, NOW(6), claim_expires_at)"
+         claimed_by, TIMESTAMPDIFF(MICROSECOND, NOW(6), claim_expires_at), claim_token"
     )
 }
 
@@ -174,16 +178,15 @@ pub(super) fn id_list(jobs: &[JobId]) -> String {
 }
 
 /// What was asked.
-struct Asked {
+struct Asked<'terms> {
     token: ClaimToken,
     at: Instant,
-    grace: Duration,
-    max_timeout_secs: u32,
+    terms: &'terms ClaimTerms,
 }
 
 fn sort_out(
     hinted: &[JobId],
-    asked: &Asked,
+    asked: &Asked<'_>,
     rows: Vec<Row>,
     missed: fn(&SeenRow) -> Option<Missed>,
 ) -> Result<Claim, StoreError> {
@@ -194,6 +197,10 @@ fn sort_out(
         seen.insert(seen_row.job.id);
         match missed(&seen_row) {
             None => claim.jobs.push(seen_row.job),
+            Some(Missed::Taken) if seen_row.owner.as_ref() == Some(&asked.terms.dispatcher) => {
+                claim.strays.extend(seen_row.other_token.map(|token| (seen_row.job.id, token)));
+                claim.missed.push((seen_row.job.id, Missed::Locked));
+            }
             Some(reason) => {
                 claim.missed.push((seen_row.job.id, reason));
                 claim.peers.extend(seen_row.owner.filter(|_| matches!(reason, Missed::Taken | Missed::Final)));
@@ -212,12 +219,13 @@ struct SeenRow {
     state: Option<JobState>,
     ours: bool,
     due_in_micros: i64,
-    /// Who has it.
+    /// Who has it, and under which token.
     owner: Option<String>,
+    other_token: Option<ClaimToken>,
 }
 
 impl SeenRow {
-    fn read(mut row: Row, asked: &Asked) -> Result<SeenRow, StoreError> {
+    fn read(mut row: Row, asked: &Asked<'_>) -> Result<SeenRow, StoreError> {
         let state: Option<String> = column(&mut row, 1)?;
         // A session without strict mode stores an unknown state as ''; a newer version may know more states; and
         // somebody may have let the column be NULL.
@@ -241,7 +249,8 @@ impl SeenRow {
             claimed_at_micros: column(&mut row, 12)?,
             begin_by: asked.begin_by(expires_in_micros.filter(|_| claimed_before && ours), timeout_secs),
         };
-        Ok(SeenRow { state, ours, due_in_micros: column(&mut row, 3)?, owner: column(&mut row, 13)?, job })
+        let (owner, other_token) = (column(&mut row, 13)?, column::<Option<u64>>(&mut row, 15)?.map(ClaimToken));
+        Ok(SeenRow { state, ours, due_in_micros: column(&mut row, 3)?, owner, other_token, job })
     }
 
     /// Why it was not claimed, when it was read under its lock before the UPDATE.
@@ -264,19 +273,19 @@ impl SeenRow {
     }
 }
 
-impl Asked {
+impl Asked<'_> {
     /// A job of this claim has its timeout and then the grace; one that an earlier try of it had claimed, whose
     /// answer was lost, has what is left. Half of the grace is for writing the result.
     fn begin_by(&self, expires_in_micros: Option<i64>, timeout_secs: i32) -> Instant {
         let spare = match expires_in_micros {
-            None => self.grace,
+            None => self.terms.grace,
             Some(micros) => {
                 // As the claim reckons it: an unusable timeout must not look like a claim that has run out.
-                let timeout_secs = u32::try_from(timeout_secs).unwrap_or(0).min(self.max_timeout_secs);
+                let timeout_secs = u32::try_from(timeout_secs).unwrap_or(0).min(self.terms.max_timeout_secs);
                 let timeout = Duration::from_secs(u64::from(timeout_secs));
-                Duration::from_micros(u64::try_from(micros).unwrap_or(0)).saturating_sub(timeout).min(self.grace)
+                Duration::from_micros(u64::try_from(micros).unwrap_or(0)).saturating_sub(timeout).min(self.terms.grace)
             }
         };
-        self.at + spare.saturating_sub(self.grace / 2)
+        self.at + spare.saturating_sub(self.terms.grace / 2)
     }
 }

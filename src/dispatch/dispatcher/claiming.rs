@@ -2,7 +2,6 @@
 
 use super::Dispatcher;
 use crate::dispatch::lanes::{ClaimOrder, claim_lane, hosts_lane};
-use crate::dispatch::request::host_key;
 use crate::dispatch::slots::HostKey;
 use crate::job::JobId;
 use crate::metrics::Counter;
@@ -100,7 +99,7 @@ impl Dispatcher {
         self.misses.remove(&job.id);
         self.timers.cancel(job.id);
         self.unrecorded += 1;
-        let host = host_key(&job.url);
+        let host = self.host_keys.of(&job.url);
         self.parts.slots.hold(&host);
         if self.stopping.is_some() {
             self.give_back(job, &host);

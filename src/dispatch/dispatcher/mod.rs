@@ -10,11 +10,12 @@ mod peers;
 mod stopping;
 
 use super::SweepPace;
-use super::completer::Done;
+use super::batch::Done;
 use super::executor::Executor;
 use super::homes::Homes;
 use super::lanes::Report;
 use super::ready::Ready;
+use super::request::HostKeys;
 use super::slots::{HostKey, Slots};
 use super::sweeper::Sweeper;
 use super::timers::Timers;
@@ -99,6 +100,7 @@ pub struct Dispatcher {
     idle_suspects_lane: Option<Session>,
     idle_sweeper: Option<Sweeper>,
     waiting: Waiting,
+    host_keys: HostKeys,
     /// Claimed jobs that wait for their calls.
     ready: Ready,
     timers: Timers,
@@ -152,6 +154,7 @@ impl Dispatcher {
             idle_suspects_lane: Some(suspects_lane),
             idle_sweeper: Some(sweeper),
             waiting: Waiting::default(),
+            host_keys: HostKeys::default(),
             ready: Ready::default(),
             timers: Timers::default(),
             misses: HashMap::new(),

@@ -161,3 +161,25 @@ async fn a_dispatcher_that_slept_through_its_claim_is_refused() {
     let found = check(&database, &receiver, &Written::default()).await;
     assert_eq!((found.calls, found.taken_back), (2, 1), "{found:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_in_while_one_of_two_dispatchers_is_frozen_is_called_by_the_other() {
+    let (database, receiver) = stage().await;
+    let ini = database.ini(NO_SWEEP);
+    let (mut frozen, mut other) = (following(&ini).await, following(&ini).await);
+    // Both have worked, and know of each other.
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    frozen.signal(Signal::STOP);
+    let before = receiver.count();
+    // What the frozen one had in flight waits for it; whatever else there is does not.
+    receiver.wait_for(before + 300, Duration::from_secs(20)).await;
+    frozen.signal(Signal::CONT);
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    report("one of two frozen", format!("{found:?}"));
+    for service in [&mut frozen, &mut other] {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+        ledger::assert_lost_only_to(service, &[]);
+    }
+}

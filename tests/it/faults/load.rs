@@ -131,7 +131,7 @@ impl Writer {
     async fn insert(&self, conn: Option<Conn>, path: &str, roll_back: bool) -> mysql_async::Result<(u64, Conn)> {
         let mut conn = if let Some(conn) = conn { conn } else { self.connect().await? };
         let sql = "INSERT INTO queued_job (http_method, url, body, timeout_secs, retry_delay_secs, remaining_retries) \
-                   VALUES ('post', ?, 'x', 20, 0, ?)";
+                   VALUES ('post', ?, 'x', 120, 0, ?)";
         if roll_back {
             conn.query_drop("START TRANSACTION").await?;
         }

@@ -12,6 +12,7 @@ mod load;
 mod locked_rows;
 mod locks;
 mod logs;
+mod lost_claims;
 mod menagerie;
 mod network;
 mod orphans;

@@ -85,12 +85,12 @@ async fn jobs_that_wait_for_a_replicas_acknowledgement_are_called_when_they_are_
     ledger::assert_nothing_lost(&service);
 }
 
-fn semi_sync_switch() -> &'static str {
+pub(super) fn semi_sync_switch() -> &'static str {
     if TestServer::get().is_mysql() { "rpl_semi_sync_source_enabled" } else { "rpl_semi_sync_master_enabled" }
 }
 
 /// MariaDB has it built in and waits after the commit unless told otherwise; MySQL has a plugin.
-fn semi_sync() -> Vec<&'static str> {
+pub(super) fn semi_sync() -> Vec<&'static str> {
     if TestServer::get().is_mysql() {
         vec!["--plugin-load-add=semisync_source.so", "--loose-rpl-semi-sync-source-timeout=3000"]
     } else {
