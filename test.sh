@@ -185,9 +185,15 @@ test_on_server() {
         # `support` are among the others.
         step "failpoints on $name" cargo test --locked --features failpoints --test failpoints -- \
             --skip support:: "${filters[@]}"
+        if [ ${#filters[@]} -eq 0 ]; then step "benchmark on $name, in small" small_benchmark "$server"; fi
         step "tests on $name" cargo test --locked --test it -- "${filters[@]}"
     fi
     stop_server
+}
+
+# Counts calls; its times mean nothing here.
+small_benchmark() {
+    cargo test --locked --bench queue -- --server-program "$1" --runs 1 --seconds 1 --jobs 500 --rows 2000 --events 4000
 }
 
 # The folder is the server's own; its parent only has to let another user through, as root's server is not root's.

@@ -1,11 +1,12 @@
 //! Completer: records what calls came to. While one batch commits, the next one gathers; a lone result waits
 //! for nobody.
 
-use super::executor::{Ended, Record};
+use super::batch::{Batch, Done};
+use super::executor::Record;
 use crate::job::{JobId, ResultCode, RetryPolicy, conclude, messages};
 use crate::metrics::{Counter, Metrics};
 use crate::reconnect::ReconnectPauses;
-use crate::store::{ClaimToken, Finished, HistoryLine, Session, StoreError, finish, release};
+use crate::store::{FinishReport, Finished, HistoryLine, Session, StoreError, finish, finish_around_locks, release};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -20,14 +21,8 @@ const BATCH_BYTES: usize = 1 << 18;
 const MANY: usize = 32;
 const GATHER_FOR: Duration = Duration::from_millis(5);
 
-/// A job whose result has been written.
-#[derive(Debug)]
-pub struct Done {
-    /// The job.
-    pub id: JobId,
-    /// When it is to be looked at again; none when it is not ours any more to retry.
-    pub retry_in: Option<Duration>,
-}
+/// How often rows that other sessions keep locked are tried again.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Records results. One task.
 #[derive(Debug)]
@@ -48,17 +43,10 @@ pub struct Completer {
     pub give_up: CancellationToken,
     /// Whether results were left unwritten; false at first.
     pub abandoned: bool,
-}
-
-/// A batch that is about to be written.
-#[derive(Debug, Default)]
-struct Batch {
-    finished: Vec<Finished>,
-    lines: Vec<HistoryLine>,
-    released: Vec<(JobId, ClaimToken)>,
-    release_lines: Vec<HistoryLine>,
-    done: Vec<Done>,
-    bytes: usize,
+    /// Results whose rows other sessions keep locked; empty at first.
+    pub held: Batch,
+    /// When they are tried again.
+    pub held_until: Instant,
 }
 
 impl Completer {
@@ -66,7 +54,7 @@ impl Completer {
     /// all could be written.
     pub async fn run(mut self) -> bool {
         let mut gathered = Vec::with_capacity(self.batch_size);
-        while self.records.recv_many(&mut gathered, self.batch_size).await > 0 {
+        while self.next_records(&mut gathered).await {
             self.gather_more(&mut gathered).await;
             let mut batch = Batch::default();
             for record in gathered.drain(..) {
@@ -77,7 +65,60 @@ impl Completer {
             }
             self.write(batch).await;
         }
+        while !self.held.finished.is_empty() && !self.give_up.is_cancelled() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            self.write_held().await;
+        }
+        if !self.held.finished.is_empty() {
+            self.abandon();
+        }
         !self.abandoned
+    }
+
+    /// Waits for records; false when there are none to come. Meanwhile, rows that were locked are tried again: they
+    /// hold up no other.
+    async fn next_records(&mut self, gathered: &mut Vec<Record>) -> bool {
+        loop {
+            let look_again = self.held_until;
+            tokio::select! {
+                count = self.records.recv_many(gathered, self.batch_size) => return count > 0,
+                () = tokio::time::sleep_until(look_again), if !self.held.finished.is_empty() => {}
+            }
+            self.write_held().await;
+        }
+    }
+
+    async fn write_held(&mut self) {
+        let mut held = std::mem::take(&mut self.held);
+        let around = finish_around_locks(&mut self.session, &mut held.finished, &held.lines).await;
+        match around {
+            Ok(report) => {
+                self.tell(&held.finished, &report);
+                self.settle(held, &report.locked).await;
+            }
+            // Told apart, and written, as any other.
+            Err(error) if error.is_refused_data() => self.write(held).await,
+            Err(_) => self.hold(held),
+        }
+    }
+
+    fn hold(&mut self, batch: Batch) {
+        self.held.finished.extend(batch.finished);
+        self.held.lines.extend(batch.lines);
+        self.held.done.extend(batch.done);
+        self.held_until = Instant::now() + LOOK_AGAIN;
+    }
+
+    /// Tells of the jobs that were written, and keeps those that were locked for later.
+    async fn settle(&mut self, mut batch: Batch, locked: &[JobId]) {
+        if !locked.is_empty() {
+            let held = batch.split_off(locked);
+            self.hold(held);
+        }
+        for done in batch.done {
+            // The dispatcher listens until the last job is done.
+            let _ = self.done.send(done).await;
+        }
     }
 
     /// Under load, results come faster than one transaction for a few of them is worth: more of them share it.
@@ -111,10 +152,14 @@ impl Completer {
         batch.finished.push(Finished { id: ended.id, token: ended.token, conclusion, response });
     }
 
-    /// Counts what has been written.
-    fn count(&self, finished: &[Finished], refused: &[JobId]) {
+    /// Counts what has been written, and says what was refused.
+    fn tell(&self, finished: &[Finished], FinishReport { refused, locked }: &FinishReport) {
         self.metrics.add(Counter::FinishesRefused, refused.len() as u64);
-        for one in finished.iter().filter(|one| !refused.contains(&one.id)) {
+        for job in refused {
+            tracing::warn!(job = job.0, "{}", messages::refused(*job));
+        }
+        let written = |one: &&Finished| !refused.contains(&one.id) && !locked.contains(&one.id);
+        for one in finished.iter().filter(written) {
             self.metrics.increment(match one.conclusion.result_code {
                 ResultCode::Success => Counter::JobsSucceeded,
                 ResultCode::TemporaryFailure => Counter::JobsFailedTemporarily,
@@ -124,80 +169,94 @@ impl Completer {
     }
 
     async fn write(&mut self, mut batch: Batch) {
+        let mut locked = Vec::new();
         if !batch.finished.is_empty() || !batch.lines.is_empty() {
-            self.write_results(&mut batch.finished, &batch.lines).await;
+            locked = self.write_results(&mut batch.finished, &batch.lines).await;
         }
         if !batch.released.is_empty() {
             self.metrics.add(Counter::JobsReleased, batch.released.len() as u64);
             self.write_releases(&batch).await;
         }
-        for done in batch.done {
-            // The dispatcher listens until the last job is done.
-            let _ = self.done.send(done).await;
-        }
+        self.settle(batch, &locked).await;
     }
 
-    /// Writes results until it succeeds. Data that the server refuses is written job by job, so that one bad
-    /// result does not hold up its batch.
-    async fn write_results(&mut self, finished: &mut [Finished], lines: &[HistoryLine]) {
+    /// Writes results until it succeeds; those that other sessions keep locked come back. Data that the server refuses
+    /// is written job by job, so that one bad result does not hold up its batch.
+    async fn write_results(&mut self, finished: &mut [Finished], lines: &[HistoryLine]) -> Vec<JobId> {
         match self.try_results(finished, lines).await {
+            Ok(locked) => locked,
             Err(error) if error.is_refused_data() && finished.len() > 1 => {
+                let mut locked = Vec::new();
                 for one in finished.chunks_mut(1) {
                     let id = one[0].id;
                     let own: Vec<HistoryLine> = lines.iter().filter(|line| line.job == id).cloned().collect();
-                    self.write_one(one, &own).await;
+                    locked.extend(self.write_one(one, &own).await);
                 }
                 let ids: Vec<JobId> = finished.iter().map(|one| one.id).collect();
                 let others: Vec<HistoryLine> = lines.iter().filter(|line| !ids.contains(&line.job)).cloned().collect();
                 let _ = self.try_results(&mut [], &others).await;
+                locked
             }
-            Err(error) if error.is_refused_data() => self.write_one(finished, lines).await,
-            _ => {}
+            Err(_) => self.write_one(finished, lines).await,
         }
     }
 
     /// Writes one result; when the server refuses its texts, then without them.
-    async fn write_one(&mut self, finished: &mut [Finished], lines: &[HistoryLine]) {
-        let Err(error) = self.try_results(finished, lines).await else { return };
+    async fn write_one(&mut self, finished: &mut [Finished], lines: &[HistoryLine]) -> Vec<JobId> {
+        let error = match self.try_results(finished, lines).await {
+            Ok(locked) => return locked,
+            Err(error) => error,
+        };
         tracing::error!(%error, "a result could not be stored as it is; storing it without its texts");
         for one in finished.iter_mut() {
             "(the response could not be stored)".clone_into(&mut one.response);
             one.conclusion.new_url = None;
         }
         let mut pauses = ReconnectPauses::default();
-        while let Err(error) = self.try_results(finished, &[]).await {
-            tracing::error!(%error, "a result could not be stored; trying again");
+        loop {
+            match self.try_results(finished, &[]).await {
+                Ok(locked) => return locked,
+                Err(error) => tracing::error!(%error, "a result could not be stored; trying again"),
+            }
             if self.pause(&mut pauses).await {
-                return;
+                return Vec::new();
             }
         }
     }
 
-    /// Tries until the server takes the results or refuses their data; or the service must stop.
-    async fn try_results(&mut self, finished: &mut [Finished], lines: &[HistoryLine]) -> Result<(), StoreError> {
+    /// Tries until the server takes the results or refuses their data; or the service must stop. Those come back that
+    /// other sessions keep locked.
+    async fn try_results(
+        &mut self,
+        finished: &mut [Finished],
+        lines: &[HistoryLine],
+    ) -> Result<Vec<JobId>, StoreError> {
         let mut pauses = ReconnectPauses::default();
         loop {
             let written = tokio::select! {
                 written = finish(&mut self.session, finished, lines) => written,
                 () = self.give_up.cancelled() => {
                     self.abandon();
-                    return Ok(());
+                    return Ok(Vec::new());
                 }
             };
             match written {
                 Ok(report) => {
                     tracing::trace!(results = finished.len(), refused = report.refused.len(), "results stored");
-                    self.count(finished, &report.refused);
-                    for job in report.refused {
-                        tracing::warn!(job = job.0, "{}", messages::refused(job));
+                    self.tell(finished, &report);
+                    if !report.locked.is_empty() {
+                        tracing::warn!(
+                            jobs = report.locked.len(),
+                            "results wait for rows that another session keeps locked"
+                        );
                     }
-                    return Ok(());
+                    return Ok(report.locked);
                 }
                 Err(error) if error.is_refused_data() => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, results = finished.len(), "results not stored yet; trying again");
                     if self.pause(&mut pauses).await {
-                        return Ok(());
+                        return Ok(Vec::new());
                     }
                 }
             }
@@ -234,15 +293,5 @@ impl Completer {
         if !std::mem::replace(&mut self.abandoned, true) {
             tracing::error!("the database is away and the service must stop; unwritten jobs will be called again");
         }
-    }
-}
-
-impl Batch {
-    fn give_back(&mut self, ended: &Ended) {
-        let message = messages::finished(ended.id, &ended.outcome);
-        self.release_lines.push(HistoryLine { job: ended.id, message, at_micros: None });
-        self.released.push((ended.id, ended.token));
-        // At a stop nobody looks at timers; else its call could not be made now, and the job is still as due as it was.
-        self.done.push(Done { id: ended.id, retry_in: Some(Duration::ZERO) });
     }
 }

@@ -111,7 +111,8 @@ impl Executor {
             Err(outcome) => return (outcome, None),
         };
         lines.push(calling);
-        let mut exchange = std::pin::pin!(self.exchange(request, timeout, clock_micros));
+        // The HTTP client's part is by far the largest. Boxed, it is not copied each time this is moved.
+        let mut exchange = Box::pin(self.exchange(request, timeout, clock_micros));
         tokio::select! {
             biased;
             result = &mut exchange => return result,

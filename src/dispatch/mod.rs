@@ -5,6 +5,7 @@
 //!             sweeper ----^
 //! ```
 
+mod batch;
 mod bodies;
 mod client;
 mod clients;
@@ -86,6 +87,8 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
         metrics: Arc::clone(&around.metrics),
         give_up: give_up.clone(),
         abandoned: false,
+        held: batch::Batch::default(),
+        held_until: tokio::time::Instant::now(),
     };
     let executor = Executor {
         client: Clients::new(config)?,
@@ -111,7 +114,7 @@ fn dispatcher(
     config: &Config,
     mode: Mode,
     around: Surroundings,
-    (executor, done, give_up): (Executor, mpsc::Receiver<completer::Done>, CancellationToken),
+    (executor, done, give_up): (Executor, mpsc::Receiver<batch::Done>, CancellationToken),
     own_lock: OwnLock,
 ) -> Dispatcher {
     let store = around.store;

@@ -3,6 +3,7 @@
 use super::slots::HostKey;
 use crate::job::url_text::display_url;
 use reqwest::{Method, Url};
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -112,6 +113,37 @@ fn wrong_scheme(text: &str, url: &Url) -> Unusable {
     })
 }
 
+/// The hosts of URLs seen lately, by the beginnings of their texts: parsing a URL for its host alone is dear.
+#[derive(Debug, Default)]
+pub struct HostKeys(HashMap<Box<str>, HostKey>);
+
+/// So many beginnings are kept.
+const HOSTS_KEPT: usize = 1_000;
+
+impl HostKeys {
+    /// As [`host_key`].
+    pub fn of(&mut self, url: &str) -> HostKey {
+        let beginning = beginning(url);
+        if let Some(host) = self.0.get(beginning) {
+            return host.clone();
+        }
+        let host = host_key(url);
+        if self.0.len() >= HOSTS_KEPT {
+            self.0.clear();
+        }
+        self.0.insert(beginning.into(), host.clone());
+        host
+    }
+}
+
+/// A URL up to its path: all that its host depends on. Without a scheme that is all of it, for such a text may be
+/// anything.
+fn beginning(url: &str) -> &str {
+    let Some(authority) = url.find("://").map(|at| at + 3) else { return url };
+    let length = url[authority..].find(['/', '\\', '?', '#']).unwrap_or(url.len() - authority);
+    &url[..authority + length]
+}
+
 /// The host that a URL's call counts for: name and port. All unusable URLs count for one host.
 #[must_use]
 pub fn host_key(url: &str) -> HostKey {
@@ -161,6 +193,20 @@ mod tests {
             let fault = fault("post", url, 60);
             assert!(!fault.contains("s3cret") || url.starts_with("s3cret://"), "{fault}");
         }
+    }
+
+    #[test]
+    fn a_host_that_was_seen_is_the_same() {
+        let mut hosts = HostKeys::default();
+        let urls =
+            ["http://web/a", "http://WEB:80?x", "https://web/", " http://web/", "http:/web/", "nonsense", "http:web"];
+        for url in urls.iter().chain(&urls).chain(&["http://web/b", "http://a@web#x", "http:///web/"]) {
+            assert_eq!(hosts.of(url), host_key(url), "{url}");
+        }
+        for number in 0..=HOSTS_KEPT {
+            hosts.of(&format!("http://host{number}/"));
+        }
+        assert!(hosts.0.len() <= HOSTS_KEPT);
     }
 
     #[test]

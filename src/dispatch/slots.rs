@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// The most jobs that are claimed ahead of their calls.
 const MOST_AHEAD: usize = 1_000;
 /// Jobs are claimed ahead for as long as this at most, going by the calls that ended in such a time.
-const AHEAD_FOR: Duration = Duration::from_millis(50);
+const AHEAD_FOR: Duration = Duration::from_millis(100);
 
 /// A host that is called: its name and port, as the URL has them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,7 +147,7 @@ impl Slots {
     /// some more of them to end. False when no call is under way.
     #[must_use]
     pub fn is_too_little(&self) -> bool {
-        self.all.calling > 0 && self.free_for_unknown() < self.all.pace.lately(self.now).min(MOST_AHEAD) / 4
+        self.all.calling > 0 && self.free_for_unknown() < self.all.pace.lately(self.now).min(MOST_AHEAD) / 2
     }
 
     /// Whether a host has no room for more, and will have none for some moments: fewer of its calls end meanwhile than

@@ -280,7 +280,9 @@ impl Asked<'_> {
         let spare = match expires_in_micros {
             None => self.terms.grace,
             Some(micros) => {
-                let timeout = Duration::from_secs(u64::try_from(timeout_secs).unwrap_or(0));
+                // As the claim reckons it: an unusable timeout must not look like a claim that has run out.
+                let timeout_secs = u32::try_from(timeout_secs).unwrap_or(0).min(self.terms.max_timeout_secs);
+                let timeout = Duration::from_secs(u64::from(timeout_secs));
                 Duration::from_micros(u64::try_from(micros).unwrap_or(0)).saturating_sub(timeout).min(self.terms.grace)
             }
         };

@@ -37,6 +37,8 @@ pub struct Finished {
 pub struct FinishReport {
     /// Jobs that were taken back, cancelled or deleted before: nothing was written to their rows.
     pub refused: Vec<JobId>,
+    /// Jobs whose rows another session keeps locked: nothing was written to them, and they are to be tried again.
+    pub locked: Vec<JobId>,
 }
 
 /// Writes results and log lines in one transaction and one round trip: no lock of ours waits for the network.
@@ -53,7 +55,7 @@ pub async fn finish(
         failpoint!("before-finish", StoreError::Connection("a failpoint".to_owned()));
         let mut lease = session.lease().await?;
         let report = match lease.conn().query_drop(whole_sql(batch, lines)?).await.map_err(StoreError::from) {
-            Err(error) if error.code() == Some(NOT_ALL) => {
+            Err(error) if matches!(error.code(), Some(NOT_ALL | LOCK_WAIT)) => {
                 lease.conn().query_drop("ROLLBACK").await?;
                 finish_what_is_ours(&mut lease, batch, lines).await?
             }
@@ -66,8 +68,26 @@ pub async fn finish(
     .await
 }
 
+/// The same for results whose rows were locked before: it waits for none, and passes over those that still are.
+pub async fn finish_around_locks(
+    session: &mut Session,
+    batch: &mut [Finished],
+    lines: &[HistoryLine],
+) -> Result<FinishReport, StoreError> {
+    batch.sort_unstable_by_key(|finished| finished.id);
+    within_deadline(session.bounds(), async {
+        let mut lease = session.lease().await?;
+        let report = finish_what_is_ours(&mut lease, batch, lines).await?;
+        lease.keep();
+        Ok(report)
+    })
+    .await
+}
+
 /// "Subquery returns more than 1 row": how the batch says that not all rows were ours.
 const NOT_ALL: u16 = 1242;
+/// "Lock wait timeout exceeded": somebody keeps one of the rows locked. The others need not wait for it.
+const LOCK_WAIT: u16 = 1205;
 
 fn whole_sql(batch: &[Finished], lines: &[HistoryLine]) -> Result<String, StoreError> {
     let mut sql = String::from("START TRANSACTION; ");
@@ -93,7 +113,8 @@ async fn commit_with(lease: &mut Lease<'_>, history: Option<String>) -> Result<(
     Ok(lease.conn().query_drop(sql).await?)
 }
 
-/// The rare way: some rows are not as we left them. Lock, look, write the ones that are ours.
+/// The rare way: some rows are not as we left them, or are locked. Lock those that can be, look, write the ones that
+/// are ours.
 async fn finish_what_is_ours(
     lease: &mut Lease<'_>,
     batch: &[Finished],
@@ -101,12 +122,16 @@ async fn finish_what_is_ours(
 ) -> Result<FinishReport, StoreError> {
     let standing = lock_and_look(lease, batch).await?;
     let mut ours = Vec::new();
-    let mut refused = Vec::new();
+    let (mut refused, mut locked) = (Vec::new(), Vec::new());
     for finished in batch {
         match standing.get(&finished.id) {
-            Some((token, JobState::Executing)) if *token == finished.token.0 => ours.push(finished.clone()),
+            Some(Standing::Locked) => locked.push(finished.id),
+            Some(Standing::Seen(token, JobState::Executing)) if *token == finished.token.0 => {
+                ours.push(finished.clone());
+            }
             // Written by an earlier try whose answer was lost.
-            Some((token, state)) if *token == finished.token.0 && *state == finished.conclusion.state => {}
+            Some(Standing::Seen(token, state)) if *token == finished.token.0 && *state == finished.conclusion.state => {
+            }
             _ => refused.push(finished.id),
         }
     }
@@ -119,28 +144,40 @@ async fn finish_what_is_ours(
         .collect();
     let written = |job: JobId| ours.iter().any(|finished| finished.id == job) || !batch.iter().any(|f| f.id == job);
     commit_with(lease, history_sql_for(lines, written, &refusals)).await?;
-    Ok(FinishReport { refused })
+    Ok(FinishReport { refused, locked })
 }
 
-async fn lock_and_look(
-    lease: &mut Lease<'_>,
-    batch: &[Finished],
-) -> Result<HashMap<JobId, (u64, JobState)>, StoreError> {
+/// How a row stands that is to be written.
+enum Standing {
+    /// Locked by us: its claim's token and its state.
+    Seen(u64, JobState),
+    /// It is there, and locked by another session.
+    Locked,
+}
+
+/// Locks the rows that nobody else keeps locked, in key order, and looks at them. The last SELECT is a consistent read:
+/// it tells a row that is locked from one that is gone.
+async fn lock_and_look(lease: &mut Lease<'_>, batch: &[Finished]) -> Result<HashMap<JobId, Standing>, StoreError> {
     let ids: Vec<JobId> = batch.iter().map(|finished| finished.id).collect();
+    let ids = super::claim::id_list(&ids);
     let sql = format!(
-        "START TRANSACTION; SELECT id, COALESCE(claim_token, 0), CAST(state AS CHAR) \
-         FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({}) ORDER BY id FOR UPDATE",
-        super::claim::id_list(&ids)
+        "START TRANSACTION; SELECT id, COALESCE(claim_token, 0), CAST(state AS CHAR) FROM queued_job \
+         FORCE INDEX (PRIMARY) WHERE id IN ({ids}) ORDER BY id FOR UPDATE SKIP LOCKED; \
+         SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids})"
     );
     let mut results = lease.conn().query_iter(sql).await?;
     results.collect::<Row>().await?;
-    let rows: Vec<(u64, u64, String)> = results.collect().await?;
+    let seen: Vec<(u64, u64, String)> = results.collect().await?;
+    let there: Vec<u64> = results.collect().await?;
     results.drop_result().await?;
-    let standing = rows
-        .into_iter()
-        .filter_map(|(id, token, state)| Some((JobId(id), (token, JobState::from_name(&state)?))))
-        .collect();
-    Ok(standing)
+    let mut standings: HashMap<JobId, Standing> = there.into_iter().map(|id| (JobId(id), Standing::Locked)).collect();
+    for (id, token, state) in seen {
+        match JobState::from_name(&state) {
+            Some(state) => standings.insert(JobId(id), Standing::Seen(token, state)),
+            None => standings.remove(&JobId(id)),
+        };
+    }
+    Ok(standings)
 }
 
 /// So many results that are the same are written by an UPDATE of their own.

@@ -30,7 +30,7 @@ pub use body::load_body;
 pub use claim::{Claim, ClaimTerms, Missed, claim};
 pub use enqueue::{enqueue, read_outcome};
 pub use error::StoreError;
-pub use finish::{FinishReport, Finished, RESPONSE_BYTES, finish};
+pub use finish::{FinishReport, Finished, RESPONSE_BYTES, finish, finish_around_locks};
 pub use history::{HistoryLine, write_history};
 pub use options::connect_options;
 pub use owner::Owner;

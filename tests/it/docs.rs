@@ -331,7 +331,8 @@ fn versions_are_those_of_the_package() {
     assert!(read("CHANGELOG.md").contains(&format!("\n## [{}]", env!("CARGO_PKG_VERSION"))));
 }
 
-/// The tests that a document names: in backticks, by their modules, such as `faults::kills::two_dispatchers`.
+/// The tests that a document names: in backticks, by their modules, such as `faults::kills::two_dispatchers`; those of
+/// a source by its modules too, such as `job::state::tests::no_state_is_both`.
 #[test]
 fn every_test_that_a_document_names_exists() {
     let is_name = |span: &str| span.split("::").all(|part| !part.is_empty() && part.chars().all(is_of_a_name));
@@ -339,11 +340,19 @@ fn every_test_that_a_document_names_exists() {
     for (document, text) in documents() {
         for span in spans(&text).into_iter().filter(|span| span.contains("::") && is_name(span)) {
             let (module, test) = span.rsplit_once("::").unwrap();
-            let module = module.trim_end_matches("::tests").replace("::", "/");
-            let folders = ["tests/it", "tests/failpoints", "src"].map(|top| format!("{top}/{module}"));
-            let mut files = folders.iter().flat_map(|folder| [format!("{folder}.rs"), format!("{folder}/mod.rs")]);
-            let has_it = |file: &String| root().join(file).exists() && read(file).contains(&format!("fn {test}("));
-            assert!(files.any(|file| has_it(&file)), "{document} names `{span}`, and there is no such test");
+            let path = module.replace("::", "/");
+            let source = path.trim_end_matches("/tests");
+            let files = [
+                format!("tests/it/{path}.rs"),
+                format!("tests/it/{path}/mod.rs"),
+                format!("tests/failpoints/{path}.rs"),
+                format!("src/{source}.rs"),
+                format!("src/{source}/mod.rs"),
+                format!("src/{path}.rs"),
+            ];
+            let mut texts = files.iter().filter_map(|file| std::fs::read_to_string(root().join(file)).ok());
+            let head = format!("fn {test}(");
+            assert!(texts.any(|text| text.contains(&head)), "{document} names `{span}`, which is in none of {files:?}");
             found += 1;
         }
     }

@@ -26,6 +26,7 @@ pub async fn arrivals(bench: &Bench, (writers, per_second): (u32, u32), seconds:
     }
     let inserted = returned.len() as f64 / meter.seconds();
     bench.handler.wait_for(returned.len() as u64).await;
+    assert_eq!(bench.handler.calls(), returned.len() as u64, "each job is called once");
     let delays = delays(bench, &returned);
     let mut figures = vec![
         ("inserted_per_s", inserted),
@@ -70,6 +71,7 @@ pub async fn timers(bench: &Bench, jobs: u32) -> Figures {
         due.insert(conn.last_insert_id().unwrap(), now + delay);
     }
     bench.handler.wait_for(due.len() as u64).await;
+    assert_eq!(bench.handler.calls(), due.len() as u64, "each job is called once");
     let late: Vec<f64> = bench
         .handler
         .arrivals()

@@ -2,7 +2,6 @@
 
 use super::Dispatcher;
 use crate::dispatch::lanes::{ClaimOrder, claim_lane, hosts_lane};
-use crate::dispatch::request::host_key;
 use crate::dispatch::slots::HostKey;
 use crate::job::JobId;
 use crate::metrics::Counter;
@@ -17,6 +16,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LONGEST_LOOK: Duration = Duration::from_millis(256);
 /// A job that stays invisible for so many looks (about a minute) was deleted, or is left to the sweep.
 const LOOKS: u32 = 240;
+/// A host without room for so long is slow; a shorter stop may be ours, or the database's.
+const HELD_UP_FOR: Duration = Duration::from_millis(50);
 /// In the one-time mode, so many looks (about a second).
 const LOOKS_ONCE: u32 = 11;
 
@@ -48,13 +49,25 @@ impl Dispatcher {
 
     /// When a slow host leaves no room for unread jobs, learn their hosts: the others need not wait for it.
     pub(super) fn start_reading_hosts(&mut self) {
-        let slots = &self.parts.slots;
-        if self.waiting.unread() == 0 || slots.free() == 0 || !slots.is_held_up() {
+        // Calls that wait to hand over their results are no sign of a slow host.
+        let recording = self.parts.executor.records.capacity() > 0;
+        if !(recording && self.parts.slots.is_held_up()) {
+            self.held_up_since = None;
+            return;
+        }
+        let since = *self.held_up_since.get_or_insert_with(Instant::now);
+        if self.waiting.unread() == 0 || self.parts.slots.free() == 0 || since.elapsed() < HELD_UP_FOR {
             return;
         }
         let Some(lane) = self.idle_hosts_lane.take() else { return };
         let jobs = self.waiting.take_unread(self.parts.batch_size);
         self.lanes.spawn(hosts_lane(lane, jobs, self.parts.stop.clone()));
+    }
+
+    /// When to look again whether a slow host holds up the others.
+    pub(super) fn look_at_hosts(&self) -> Option<Instant> {
+        let due = self.held_up_since? + HELD_UP_FOR;
+        (due > Instant::now() && self.waiting.unread() > 0).then_some(due)
     }
 
     pub(super) fn on_hosts(&mut self, hosts: Vec<(JobId, Option<HostKey>)>) {
@@ -98,7 +111,7 @@ impl Dispatcher {
         self.misses.remove(&job.id);
         self.timers.cancel(job.id);
         self.unrecorded += 1;
-        let host = host_key(&job.url);
+        let host = self.host_keys.of(&job.url);
         self.parts.slots.hold(&host);
         if self.stopping.is_some() {
             self.give_back(job, &host);

@@ -46,22 +46,17 @@ impl Dispatcher {
         }
     }
 
-    /// Takes as many as we can call at once, the youngest first: their home takes the oldest. Looks again while there
-    /// are some.
+    /// Takes as many as we can call at once, the youngest first: their home takes the oldest. Looks again for as long as
+    /// there is any job that is not ours, even one whose grace is not over yet.
     pub(super) fn take_leftovers(&mut self, jobs: &[DueJob]) {
-        let left = |job: &&DueJob| job.due_in_micros < -i64::try_from(GRACE.as_micros()).unwrap_or(0);
+        let grace = i64::try_from(GRACE.as_micros()).unwrap_or(0);
         let free = self.parts.slots.free_for_unknown();
-        let taken: Vec<JobId> = jobs
-            .iter()
-            .rev()
-            .filter(left)
-            .map(|job| job.id)
-            .filter(|job| !self.waiting.knows(*job))
-            .take(free)
-            .collect();
-        if !taken.is_empty() {
+        let unknown = || jobs.iter().rev().filter(|job| !self.waiting.knows(job.id));
+        if unknown().next().is_some() {
             self.leftovers_at = Some(Instant::now() + GRACE);
         }
+        let taken: Vec<JobId> =
+            unknown().filter(|job| job.due_in_micros < -grace).map(|job| job.id).take(free).collect();
         for job in taken {
             self.waiting.add(job);
         }

@@ -10,11 +10,12 @@ mod peers;
 mod stopping;
 
 use super::SweepPace;
-use super::completer::Done;
+use super::batch::Done;
 use super::executor::Executor;
 use super::homes::Homes;
 use super::lanes::Report;
 use super::ready::Ready;
+use super::request::HostKeys;
 use super::slots::{HostKey, Slots};
 use super::sweeper::Sweeper;
 use super::timers::Timers;
@@ -99,6 +100,7 @@ pub struct Dispatcher {
     idle_suspects_lane: Option<Session>,
     idle_sweeper: Option<Sweeper>,
     waiting: Waiting,
+    host_keys: HostKeys,
     /// Claimed jobs that wait for their calls.
     ready: Ready,
     timers: Timers,
@@ -114,6 +116,8 @@ pub struct Dispatcher {
     ended: Vec<String>,
     /// Those whose jobs the sweep that is under way takes back.
     being_rescued: Vec<String>,
+    /// Since when a host without room has held up jobs whose hosts are not known.
+    held_up_since: Option<Instant>,
     /// The table holds more workable rows than were read.
     more: bool,
     /// Hints or timers were dropped: read the backlog from its beginning.
@@ -152,6 +156,7 @@ impl Dispatcher {
             idle_suspects_lane: Some(suspects_lane),
             idle_sweeper: Some(sweeper),
             waiting: Waiting::default(),
+            host_keys: HostKeys::default(),
             ready: Ready::default(),
             timers: Timers::default(),
             misses: HashMap::new(),
@@ -160,6 +165,7 @@ impl Dispatcher {
             leftovers_at: None,
             ended: Vec::new(),
             being_rescued: Vec::new(),
+            held_up_since: None,
             more: false,
             overflow: false,
             sweep_cause: Some(SweepCause::Start),
@@ -259,7 +265,7 @@ impl Dispatcher {
     fn wake_at(&self) -> Instant {
         match &self.stopping {
             Some(stop) => stop.next_step(),
-            None => [self.timers.next(), self.ready.look_at(), self.leftovers_at]
+            None => [self.timers.next(), self.ready.look_at(), self.leftovers_at, self.look_at_hosts()]
                 .into_iter()
                 .flatten()
                 .fold(self.next_sweep, Instant::min),

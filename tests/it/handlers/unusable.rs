@@ -5,6 +5,7 @@ use crate::support::database::TestDatabase;
 use crate::support::factory::{JobRow, job};
 use crate::support::receiver::Receiver;
 use crate::support::wait::until;
+use mysql_async::prelude::Queryable;
 
 /// What is wrong with a row, and how its message begins.
 fn unusable_rows() -> Vec<(JobRow, &'static str)> {
@@ -52,6 +53,21 @@ async fn an_unusable_row_fails_its_job_at_once_with_one_clear_message() {
         let escaped = fault.replace('\\', "\\\\");
         assert!(told[0].contains(fault) || told[0].contains(&escaped), "{told:?}");
     }
+}
+
+#[tokio::test]
+async fn an_unusable_timeout_is_told_at_once_beside_a_row_that_is_locked() {
+    let rig = Rig::start("").await;
+    rig.service.wait_for_line("following the log", SOON).await;
+    let rows = "INSERT INTO queued_job (id, http_method, url, timeout_secs, run_at) VALUES \
+        (1, 'get', 'http://127.0.0.1:9/', 60, @due), (2, 'get', 'http://127.0.0.1:9/', 1000000000, @due)";
+    rig.database.execute(&format!("SET @due = NOW(6) + INTERVAL 1 SECOND; {rows}")).await;
+    let mut other = rig.database.conn().await;
+    other.query_drop("START TRANSACTION; SELECT id FROM queued_job WHERE id = 1 FOR UPDATE").await.unwrap();
+    // Both are claimed when they fall due: the second around the lock on the first.
+    let seen = rig.finished(2).await;
+    seen.assert_permanent();
+    assert_eq!(seen.messages, [format!("Job failed permanently: {}", seen.response)]);
 }
 
 #[tokio::test]

@@ -78,9 +78,28 @@ async fn a_result_whose_row_an_application_keeps_locked_is_written_when_it_lets_
     let mut application = calling.application(&calling.keys[..1]).await;
     calling.gates.iter().for_each(Gate::open);
     // Past the time that a statement waits for a lock: error 1205.
-    calling.service.wait_for_line("results not stored yet", SOON).await;
+    calling.service.wait_for_line("results wait for rows that another session keeps locked", SOON).await;
     application.query_drop("COMMIT").await.unwrap();
     calling.assert_all_done_once().await;
+}
+
+#[tokio::test]
+async fn a_result_whose_row_is_kept_locked_holds_up_no_other() {
+    let calling = Calling::start(3).await;
+    let (database, receiver) = (&calling.database, &calling.receiver);
+    let mut application = calling.application(&calling.keys[..1]).await;
+    calling.gates.iter().for_each(Gate::open);
+    let free = job().url(receiver.url("/free")).insert_times(database, 3).await;
+    for key in calling.keys[1..].iter().chain(&free) {
+        until("the others are done", SOON, async || state(database, *key).await == "completed").await;
+    }
+    // And those that come later do not wait for it anew.
+    let later = job().url(receiver.url("/free")).retries(0).insert(database).await;
+    until("a later one is done", SOON, async || state(database, later).await == "completed").await;
+    assert_eq!(state(database, calling.keys[0]).await, "executing");
+    application.query_drop("COMMIT").await.unwrap();
+    until("the locked one is done", SOON, async || state(database, calling.keys[0]).await == "completed").await;
+    assert_eq!((messages(database, calling.keys[0]).await.len(), receiver.count()), (2, 7), "one call, one result");
 }
 
 #[tokio::test]

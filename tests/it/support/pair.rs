@@ -7,9 +7,13 @@ use super::server::OwnServer;
 use super::wait::until;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
+use std::time::Duration;
 
 const REPLICATION: &str = "sq_replica";
 const PASSWORD: &str = "aPasswordOfTheTests3";
+
+/// How long MariaDB may take to apply what came whole, when something was cut off behind it.
+const CUT_OFF: Duration = Duration::from_secs(5);
 
 /// Member 0 is the primary, member 1 its replica, which takes no writes.
 pub struct Pair {
@@ -90,8 +94,8 @@ impl Pair {
         self.cluster.execute_on(1, go).await;
     }
 
-    /// Whether all that came whole is applied. Only the sets of transactions tell: a thread's state may be of a moment
-    /// ago, and the positions count what was cut off too.
+    /// Whether all that came whole is applied. A thread's state may be of a moment ago; MySQL's sets of transactions tell
+    /// it, and MariaDB can wait for the position up to which it read, which lies beyond what was cut off.
     async fn has_applied_all(&self) -> bool {
         let mut conn = Conn::new(self.cluster.opts(1)).await.unwrap();
         if self.cluster.is_mysql() {
@@ -100,8 +104,10 @@ impl Pair {
             return conn.query_first::<bool, _>(sql).await.unwrap() == Some(true);
         }
         let row: Row = conn.query_first("SHOW SLAVE STATUS").await.unwrap().expect("a replica");
-        let applied: Option<String> = conn.query_first("SELECT @@GLOBAL.gtid_slave_pos").await.unwrap();
-        row.get::<String, _>("Gtid_IO_Pos") == applied
+        let file: String = row.get("Master_Log_File").unwrap();
+        let read: u64 = row.get("Read_Master_Log_Pos").unwrap();
+        let wait = format!("SELECT MASTER_POS_WAIT('{file}', {read}, {})", CUT_OFF.as_secs());
+        conn.query_first::<Option<i64>, _>(wait).await.unwrap().flatten().is_some()
     }
 }
 
@@ -115,7 +121,8 @@ fn options(server_id: u8) -> Vec<&'static str> {
             "--plugin-load-add=semisync_replica.so",
             "--loose-rpl-semi-sync-replica-enabled=ON",
         ],
-        (false, 1) => &["--rpl-semi-sync-master-timeout=60000"],
+        // By default it would show commits to others before the replica has them.
+        (false, 1) => &["--rpl-semi-sync-master-timeout=60000", "--rpl-semi-sync-master-wait-point=AFTER_SYNC"],
         (false, _) => &["--rpl-semi-sync-slave-enabled=ON"],
     };
     [&[number, "--log-slave-updates=ON", "--innodb-buffer-pool-size=32M"], semi_sync].concat()
