@@ -1,5 +1,5 @@
 //! Completer: records what calls came to. While one batch commits, the next one gathers; a lone result waits
-//! for nobody.
+//! for nobody. Several of them share the results, so that one prepares its batch while another's reaches the disk.
 
 use super::batch::{Batch, Done};
 use super::executor::Record;
@@ -9,7 +9,7 @@ use crate::reconnect::ReconnectPauses;
 use crate::store::{FinishReport, Finished, HistoryLine, Session, StoreError, finish, finish_around_locks, release};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -24,17 +24,20 @@ const GATHER_FOR: Duration = Duration::from_millis(5);
 /// How often rows that other sessions keep locked are tried again.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
+/// What several completers take their records from.
+pub type SharedRecords = Arc<Mutex<mpsc::Receiver<Record>>>;
+
 /// Records results. One task.
 #[derive(Debug)]
 pub struct Completer {
-    /// The connection that all results go through.
+    /// The connection that its results go through.
     pub session: Session,
     /// Decides on retries.
     pub policy: RetryPolicy,
     /// How many results one transaction takes at most.
     pub batch_size: usize,
     /// What is to be recorded. The completer ends when all senders are gone.
-    pub records: mpsc::Receiver<Record>,
+    pub records: SharedRecords,
     /// Told of each recorded job.
     pub done: mpsc::Sender<Done>,
     /// Counts.
@@ -80,8 +83,9 @@ impl Completer {
     async fn next_records(&mut self, gathered: &mut Vec<Record>) -> bool {
         loop {
             let look_again = self.held_until;
+            let next = async { self.records.lock().await.recv_many(gathered, self.batch_size).await };
             tokio::select! {
-                count = self.records.recv_many(gathered, self.batch_size) => return count > 0,
+                count = next => return count > 0,
                 () = tokio::time::sleep_until(look_again), if !self.held.finished.is_empty() => {}
             }
             self.write_held().await;
@@ -122,11 +126,15 @@ impl Completer {
     }
 
     /// Under load, results come faster than one transaction for a few of them is worth: more of them share it.
-    async fn gather_more(&mut self, gathered: &mut Vec<Record>) {
+    async fn gather_more(&self, gathered: &mut Vec<Record>) {
+        if gathered.len() < MANY {
+            return;
+        }
         let until = Instant::now() + GATHER_FOR;
+        let mut records = self.records.lock().await;
         while (MANY..self.batch_size).contains(&gathered.len()) {
             let room = self.batch_size - gathered.len();
-            match timeout_at(until, self.records.recv_many(gathered, room)).await {
+            match timeout_at(until, records.recv_many(gathered, room)).await {
                 Ok(count) if count > 0 => {}
                 _ => return,
             }

@@ -40,12 +40,14 @@ use slots::Slots;
 use std::sync::Arc;
 use std::time::Duration;
 use sweeper::{OwnLock, Sweeper};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// How many claims run at once. While they commit, the next one gathers.
 const CLAIM_LANES: usize = 2;
+/// How many batches of results are written at once.
+const COMPLETERS: usize = 2;
 /// The horizon for timers is the sweep's interval and this much more.
 const HORIZON_MARGIN: Duration = Duration::from_secs(60);
 
@@ -78,12 +80,13 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
     let (records, records_in) = mpsc::channel(config.dispatch.batch_size * 2);
     let (done, done_in) = mpsc::channel(config.dispatch.batch_size * 2);
     let give_up = CancellationToken::new();
-    let completer = Completer {
+    let records_in = Arc::new(Mutex::new(records_in));
+    let completer = || Completer {
         session: around.store.session(),
         policy: config.retry,
         batch_size: config.dispatch.batch_size,
-        records: records_in,
-        done,
+        records: Arc::clone(&records_in),
+        done: done.clone(),
         metrics: Arc::clone(&around.metrics),
         give_up: give_up.clone(),
         abandoned: false,
@@ -97,7 +100,11 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
         records,
         interrupt: CancellationToken::new(),
     };
-    let completing = tokio::spawn(completer.run());
+    let mut completing = JoinSet::new();
+    for _ in 0..COMPLETERS {
+        completing.spawn(completer().run());
+    }
+    drop(done);
     let owner = Owner::new(Owner::new_name(), around.store.session());
     let (held, is_held) = watch::channel(false);
     let own_lock = OwnLock { dispatcher: owner.name().to_owned(), held: is_held };
@@ -105,9 +112,20 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
     let mut keeping = JoinSet::new();
     keeping.spawn(owner.keep(held));
     let dispatcher = dispatcher(config, mode, around, (executor, done_in, give_up), own_lock);
-    dispatcher.run().await?;
+    tokio::select! {
+        ended = dispatcher.run() => ended?,
+        // Each has the results of some jobs, and nobody else would write them.
+        Some(ended) = completing.join_next() => {
+            ended.map_err(DispatchError::Task)?;
+            return Err(DispatchError::Completer.into());
+        }
+    }
     // The dispatcher is gone, and with it the last sender of records.
-    if completing.await.map_err(DispatchError::Task)? { Ok(()) } else { Err(RunError::Unwritten) }
+    let mut all_written = true;
+    while let Some(written) = completing.join_next().await {
+        all_written &= written.map_err(DispatchError::Task)?;
+    }
+    if all_written { Ok(()) } else { Err(RunError::Unwritten) }
 }
 
 fn dispatcher(

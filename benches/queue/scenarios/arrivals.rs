@@ -20,9 +20,12 @@ pub async fn arrivals(bench: &Bench, (writers, per_second): (u32, u32), seconds:
         let pace = Duration::from_secs(1) * writers / per_second;
         writing.push(tokio::spawn(write_at_pace(conn, url, pace, seconds)));
     }
-    let mut returned = HashMap::new();
+    let (mut returned, mut inserts) = (HashMap::new(), Vec::new());
     for writer in writing {
-        returned.extend(writer.await.unwrap());
+        for (job, sent, answered) in writer.await.unwrap() {
+            returned.insert(job, answered);
+            inserts.push((answered - sent).as_secs_f64() * 1e3);
+        }
     }
     let inserted = returned.len() as f64 / meter.seconds();
     bench.handler.wait_for(returned.len() as u64).await;
@@ -30,11 +33,14 @@ pub async fn arrivals(bench: &Bench, (writers, per_second): (u32, u32), seconds:
     let delays = delays(bench, &returned);
     let mut figures = vec![
         ("inserted_per_s", inserted),
+        ("insert_p50_ms", quantile(inserts, 0.5)),
         ("p50_ms", quantile(delays.clone(), 0.5)),
         ("p99_ms", quantile(delays.clone(), 0.99)),
         ("max_ms", quantile(delays, 1.0)),
     ];
     figures.extend(meter.figures(returned.len() as f64));
+    meter.into_service().terminate();
+    figures.push(("claims_repeated", bench.counted(0, "claims_repeated") / returned.len() as f64));
     figures
 }
 
@@ -99,8 +105,8 @@ pub async fn slow(bench: &Bench, options: &Options) -> Figures {
     bench.handler.reset();
     let meter = Meter::begin(service, bench);
     let pace = Duration::from_millis(50);
-    let returned: HashMap<u64, Instant> =
-        write_at_pace(bench.conn().await, bench.handler.url(), pace, seconds).await.into_iter().collect();
+    let written = write_at_pace(bench.conn().await, bench.handler.url(), pace, seconds).await;
+    let returned: HashMap<u64, Instant> = written.into_iter().map(|(job, _, answered)| (job, answered)).collect();
     bench.handler.wait_for(returned.len() as u64).await;
     let delays = delays(bench, &returned);
     feeding.abort();
@@ -123,15 +129,17 @@ async fn feed(mut conn: Conn, url: String, (calls, seconds): (u64, u32)) {
     }
 }
 
-async fn write_at_pace(mut conn: Conn, url: String, pace: Duration, seconds: u32) -> Vec<(u64, Instant)> {
+/// Each job with the moments when its INSERT was sent and answered.
+async fn write_at_pace(mut conn: Conn, url: String, pace: Duration, seconds: u32) -> Vec<(u64, Instant, Instant)> {
     let begun = Instant::now();
     let mut returned = Vec::new();
     let sql = "INSERT INTO queued_job (http_method, url, body) VALUES ('post', ?, ?)";
     while begun.elapsed() < Duration::from_secs(seconds.into()) {
         let due = begun + pace * u32::try_from(returned.len()).unwrap();
         tokio::time::sleep_until(due.into()).await;
+        let sent = Instant::now();
         conn.exec_drop(sql, (&url, body())).await.unwrap();
-        returned.push((conn.last_insert_id().unwrap(), Instant::now()));
+        returned.push((conn.last_insert_id().unwrap(), sent, Instant::now()));
     }
     returned
 }

@@ -116,6 +116,10 @@ impl Meter {
         &self.service.0
     }
 
+    fn into_service(self) -> Process {
+        self.service.0
+    }
+
     fn seconds(&self) -> f64 {
         self.begun.elapsed().as_secs_f64()
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The pause after the first miss; each later one is double, up to the longest.
+/// The pause after the second miss (after the first there is none); each later one is double, up to the longest.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LONGEST_LOOK: Duration = Duration::from_millis(256);
 /// A job that stays invisible for so many looks (about a minute) was deleted, or is left to the sweep.
@@ -168,7 +168,11 @@ impl Dispatcher {
             return;
         }
         self.parts.metrics.increment(Counter::ClaimsRepeated);
-        let pause = FIRST_LOOK.saturating_mul(1 << (count - 1).min(8)).min(LONGEST_LOOK);
+        if count == 1 {
+            // Most often its INSERT was about to end its commit.
+            return self.waiting.add_first(job);
+        }
+        let pause = FIRST_LOOK.saturating_mul(1 << (count - 2).min(8)).min(LONGEST_LOOK);
         self.set_timer(job, Instant::now() + pause);
     }
 

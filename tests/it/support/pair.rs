@@ -103,12 +103,23 @@ impl Pair {
                        FROM performance_schema.replication_connection_status";
             return conn.query_first::<bool, _>(sql).await.unwrap() == Some(true);
         }
-        let row: Row = conn.query_first("SHOW SLAVE STATUS").await.unwrap().expect("a replica");
-        let file: String = row.get("Master_Log_File").unwrap();
-        let read: u64 = row.get("Read_Master_Log_Pos").unwrap();
+        let before = slave_status(&mut conn).await;
+        let file: String = before.get("Master_Log_File").unwrap();
+        let read: u64 = before.get("Read_Master_Log_Pos").unwrap();
         let wait = format!("SELECT MASTER_POS_WAIT('{file}', {read}, {})", CUT_OFF.as_secs());
-        conn.query_first::<Option<i64>, _>(wait).await.unwrap().flatten().is_some()
+        if conn.query_first::<Option<i64>, _>(wait).await.unwrap().flatten().is_some_and(|events| events >= 0) {
+            return true;
+        }
+        // It has stood still for all that time, and has nothing whole to go on with.
+        let after = slave_status(&mut conn).await;
+        let applied = |row: &Row| row.get::<u64, _>("Exec_Master_Log_Pos").unwrap();
+        let state: String = after.get("Slave_SQL_Running_State").unwrap();
+        applied(&before) == applied(&after) && state.contains("has read all relay log")
     }
+}
+
+async fn slave_status(conn: &mut Conn) -> Row {
+    conn.query_first("SHOW SLAVE STATUS").await.unwrap().expect("a replica")
 }
 
 fn options(server_id: u8) -> Vec<&'static str> {
