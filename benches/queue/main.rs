@@ -21,7 +21,8 @@ use bench::{Bench, Options};
 use clap::Parser;
 use report::Report;
 
-#[tokio::main]
+// One thread: the less the handler costs, the more is measured of the rest.
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     let options = Options::parse();
     let mut report = Report::default();

@@ -19,7 +19,7 @@ const BATCH_BYTES: usize = 1 << 18;
 
 /// So many results at once are load; then a batch gathers for a little, so that it is worth its transaction.
 const MANY: usize = 32;
-const GATHER_FOR: Duration = Duration::from_millis(5);
+const GATHER_FOR: Duration = Duration::from_millis(10);
 
 /// How often rows that other sessions keep locked are tried again.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);

@@ -97,6 +97,7 @@ pub struct Slots {
     all: Use,
     per_host: HashMap<HostKey, Use>,
     now: Instant,
+    forget_at: Instant,
 }
 
 impl Slots {
@@ -104,12 +105,24 @@ impl Slots {
     #[must_use]
     pub fn new(limit: usize, limit_per_host: usize) -> Slots {
         let now = Instant::now();
-        Slots { limit, limit_per_host, promised_unknown: 0, all: Use::new(now), per_host: HashMap::new(), now }
+        Slots {
+            limit,
+            limit_per_host,
+            promised_unknown: 0,
+            all: Use::new(now),
+            per_host: HashMap::new(),
+            now,
+            forget_at: now,
+        }
     }
 
-    /// What time it is for all that follows.
+    /// What time it is for all that follows. Hosts that have nothing claimed, and had no calls lately, are forgotten.
     pub fn set_now(&mut self, now: Instant) {
         self.now = now;
+        if now >= self.forget_at {
+            self.forget_at = now + AHEAD_FOR * 2;
+            self.per_host.retain(|_, used| used.held > 0 || used.pace.lately(now) > 0);
+        }
     }
 
     /// How many more jobs may be claimed, whatever their hosts.
@@ -190,7 +203,6 @@ impl Slots {
         if let Some(used) = self.per_host.get_mut(host) {
             used.held = used.held.saturating_sub(1);
         }
-        self.forget_idle(host);
     }
 
     /// Whether any call may begin.
@@ -217,18 +229,11 @@ impl Slots {
         if let Some(used) = self.per_host.get_mut(host) {
             used.end_call(self.now);
         }
-        self.forget_idle(host);
     }
 
     fn use_of(&mut self, host: &HostKey) -> &mut Use {
         let now = self.now;
         self.per_host.entry(host.clone()).or_insert_with(|| Use::new(now))
-    }
-
-    fn forget_idle(&mut self, host: &HostKey) {
-        if self.per_host.get(host).is_some_and(|used| used.held == 0) {
-            self.per_host.remove(host);
-        }
     }
 }
 
@@ -293,6 +298,11 @@ mod tests {
         assert!(!slots.is_enough(0) && !slots.is_enough(1) && slots.is_enough(2));
         slots.set_now(slots.now + AHEAD_FOR * 2);
         assert_eq!(slots.free_for(&host("fast")), 0);
+        for _ in 0..4 {
+            slots.end_call(&host("slow"));
+        }
+        slots.set_now(slots.now + AHEAD_FOR * 2);
+        assert_eq!(slots.per_host.keys().collect::<Vec<_>>(), [&host("fast")]);
     }
 
     #[test]
