@@ -58,7 +58,6 @@ impl Completer {
     pub async fn run(mut self) -> bool {
         let mut gathered = Vec::with_capacity(self.batch_size);
         while self.next_records(&mut gathered).await {
-            self.gather_more(&mut gathered).await;
             let mut batch = Batch::default();
             for record in gathered.drain(..) {
                 self.gather(&mut batch, record);
@@ -83,13 +82,35 @@ impl Completer {
     async fn next_records(&mut self, gathered: &mut Vec<Record>) -> bool {
         loop {
             let look_again = self.held_until;
-            let next = async { self.records.lock().await.recv_many(gathered, self.batch_size).await };
             tokio::select! {
-                count = next => return count > 0,
+                some = self.take_records(gathered) => return some,
                 () = tokio::time::sleep_until(look_again), if !self.held.finished.is_empty() => {}
             }
             self.write_held().await;
+            // It was gathering when the time for the locked ones came.
+            if !gathered.is_empty() {
+                return true;
+            }
         }
+    }
+
+    /// Takes records in; false when there are none to come. Under load, they come faster than one transaction for a few
+    /// of them is worth, so more of them share it. All of it is one turn of the completers: one that gave its turn away
+    /// in between would wait for a record that the next one waits for.
+    async fn take_records(&self, gathered: &mut Vec<Record>) -> bool {
+        let mut records = self.records.lock().await;
+        if records.recv_many(gathered, self.batch_size).await == 0 {
+            return false;
+        }
+        let until = Instant::now() + GATHER_FOR;
+        while (MANY..self.batch_size).contains(&gathered.len()) {
+            let room = self.batch_size - gathered.len();
+            match timeout_at(until, records.recv_many(gathered, room)).await {
+                Ok(count) if count > 0 => {}
+                _ => break,
+            }
+        }
+        true
     }
 
     async fn write_held(&mut self) {
@@ -122,22 +143,6 @@ impl Completer {
         for done in batch.done {
             // The dispatcher listens until the last job is done.
             let _ = self.done.send(done).await;
-        }
-    }
-
-    /// Under load, results come faster than one transaction for a few of them is worth: more of them share it.
-    async fn gather_more(&self, gathered: &mut Vec<Record>) {
-        if gathered.len() < MANY {
-            return;
-        }
-        let until = Instant::now() + GATHER_FOR;
-        let mut records = self.records.lock().await;
-        while (MANY..self.batch_size).contains(&gathered.len()) {
-            let room = self.batch_size - gathered.len();
-            match timeout_at(until, records.recv_many(gathered, room)).await {
-                Ok(count) if count > 0 => {}
-                _ => return,
-            }
         }
     }
 

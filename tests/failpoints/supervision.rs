@@ -18,7 +18,7 @@ async fn a_panic_of_the_task_that_records_results_ends_the_service_and_the_next_
     let stage = Stage::set().await;
     let ids = stage.insert(5).await;
     let mut service = stage.program("before-finish=return(panic)", "");
-    assert_ends(&mut service, "the task that records results ended").await;
+    assert_ends(&mut service, "a task of the dispatcher failed").await;
     let mut next = stage.program("", "");
     stage.until_all_final().await;
     stage.check(&ids, 2).await;
