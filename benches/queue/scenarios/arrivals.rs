@@ -96,7 +96,7 @@ pub async fn timers(bench: &Bench, jobs: u32) -> Figures {
 /// Thousands of calls that take two seconds each, and beside them one job each 50 ms for a handler that answers at once.
 pub async fn slow(bench: &Bench, options: &Options) -> Figures {
     let (calls, seconds) = (u64::from(options.jobs.min(5_000)), options.seconds);
-    let limits = format!("[dispatch]\nmax_in_flight: {}\nmax_in_flight_per_host: {calls}\n", calls + 500);
+    let limits = format!("[dispatch]\nmax_in_flight: {}\nmax_in_flight_per_host: {}\n", calls + 2_000, calls + 1_000);
     let service = bench.start_service_with(0, &limits);
     warm_up(bench).await;
     bench.slow_handler.reset();
@@ -123,9 +123,9 @@ pub async fn slow(bench: &Bench, options: &Options) -> Figures {
 async fn feed(mut conn: Conn, url: String, (calls, seconds): (u64, u32)) {
     let row = format!("('post', '{url}', 'x')");
     let rows = vec![row.as_str(); 500].join(",");
-    for _ in 0..=(calls * u64::from(seconds + 4) / 2) / 500 {
+    for _ in 0..=(calls * u64::from(seconds + 6) / 2) / 500 {
         conn.query_drop(format!("INSERT INTO queued_job (http_method, url, body) VALUES {rows}")).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(1_000 * 500 / calls)).await;
+        tokio::time::sleep(Duration::from_millis(2_000 * 500 / calls)).await;
     }
 }
 
