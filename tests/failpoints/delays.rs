@@ -15,12 +15,12 @@ struct Late {
     second: Service,
 }
 
-/// Two dispatchers, the first of which sleeps for twice as long as its claims last, once, at this place.
-async fn late_at(place: &str) -> Late {
+/// Two dispatchers, the first of which sleeps for twice as long as its claims last, so many times, at this place.
+async fn late_at(place: &str, times: u32) -> Late {
     let stage = Stage::set().await;
     let ids = stage.insert(JOBS).await;
     stage.database.execute("UPDATE queued_job SET timeout_secs = 1").await;
-    let first = stage.program_sweeping(&format!("{place}=1*return(sleep:4000)"), SHORT_CLAIMS, 1);
+    let first = stage.program_sweeping(&format!("{place}={times}*return(sleep:4000)"), SHORT_CLAIMS, 1);
     first.wait_for_line("a failpoint", SOON).await;
     let second = stage.program_sweeping("", SHORT_CLAIMS, 1);
     Late { stage, ids, first, second }
@@ -47,7 +47,7 @@ impl Late {
 
 #[tokio::test]
 async fn a_job_whose_claim_is_answered_too_late_is_not_called() {
-    let mut late = late_at("claim-committed").await;
+    let mut late = late_at("claim-committed", 1).await;
     late.stage.until_all_final().await;
     // What it gives back when it wakes is not its own any more, so that no line is written of it.
     late.first.wait_for_line("given back", SOON).await;
@@ -59,12 +59,13 @@ async fn a_job_whose_claim_is_answered_too_late_is_not_called() {
 
 #[tokio::test]
 async fn a_result_that_comes_too_late_writes_nothing() {
-    late_at("before-finish").await.assert_refused(2).await;
+    // Two tasks record results.
+    late_at("before-finish", 2).await.assert_refused(2).await;
 }
 
 #[tokio::test]
 async fn a_finish_answered_late_is_written_all_the_same_and_nothing_is_called_again() {
-    let mut late = late_at("finish-committed").await;
+    let mut late = late_at("finish-committed", 1).await;
     late.stage.until_all_final().await;
     late.stage.check(&late.ids, 2).await;
     late.stop().await;
