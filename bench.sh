@@ -8,7 +8,8 @@ usage() {
     cat <<'END'
 ./bench.sh [--server NAME]... [-- options]     measures on the servers of this machine, or on those named
 
-Options after -- go to the benchmark, such as: backlog latency --runs 5 --jobs 20000; --help lists them.
+Options after -- go to the benchmark, such as: backlog latency --runs 5 --jobs 20000; --inside shows where the time of a
+backlog goes, --rows how many finished rows stand beside it in the scenario of scale; --help lists all of them.
 Figures depend on the machine and on what else it does: compare figures of one run.
 END
 }

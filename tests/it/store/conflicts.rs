@@ -52,13 +52,13 @@ impl Calling {
     }
 
     /// Waits until so many statements of the service wait for a row.
-    async fn until_waiting_for_a_row(&self) {
+    async fn until_waiting_for_rows(&self, count: u32) {
         let sql = format!(
             "SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{}' AND info LIKE '%JSON_TABLE%' \
              AND info NOT LIKE '%processlist%'",
             self.database.name()
         );
-        until("a result waits for a row", SOON, async || self.database.query_one::<u32>(&sql).await > 0).await;
+        until("results wait for rows", SOON, async || self.database.query_one::<u32>(&sql).await == count).await;
     }
 
     async fn assert_all_done_once(mut self) {
@@ -104,24 +104,30 @@ async fn a_result_whose_row_is_kept_locked_holds_up_no_other() {
 
 #[tokio::test]
 async fn an_application_that_locks_rows_in_the_opposite_order_deadlocks_and_both_get_through() {
-    let calling = Calling::start(3).await;
+    let calling = Calling::start(4).await;
     let others = job().set("state", "completed").insert_times(&calling.database, 20).await;
-    let [first, low, high] = calling.keys[..] else { panic!() };
+    let [first, second, low, high] = calling.keys[..] else { panic!() };
     let before = deadlocks(&calling.database).await;
-    // While the first result waits, the other two gather to one batch.
+    // Two tasks write results. While each of them waits for a row, the other two results gather to one batch.
     let mut holding = calling.application(&[first]).await;
-    calling.gates[0].open();
-    calling.until_waiting_for_a_row().await;
+    let mut holding_longer = calling.application(&[second]).await;
+    for (gate, waiting) in calling.gates.iter().zip([1, 2]) {
+        gate.open();
+        calling.until_waiting_for_rows(waiting).await;
+    }
     // With more changes than the service has, the application is not the one to be rolled back.
     let mut application = calling.application(&[&others[..], &[high]].concat()).await;
-    calling.gates[1..].iter().for_each(Gate::open);
-    until("both answers are there", SOON, async || calling.receiver.in_flight() == 0).await;
+    calling.gates[2..].iter().for_each(Gate::open);
+    for key in [low, high] {
+        calling.service.wait_for_line(&format!("[JOBID {key}] Job succeeded"), SOON).await;
+    }
     holding.query_drop("COMMIT").await.unwrap();
     until("the first is done", SOON, async || state(&calling.database, first).await == "completed").await;
-    calling.until_waiting_for_a_row().await;
+    calling.until_waiting_for_rows(2).await;
     let crossing = format!("UPDATE queued_job SET organization_id = 1 WHERE id = {low}");
     application.query_drop(crossing).await.unwrap();
     application.query_drop("COMMIT").await.unwrap();
+    holding_longer.query_drop("COMMIT").await.unwrap();
     assert!(deadlocks(&calling.database).await > before, "they met");
     calling.assert_all_done_once().await;
 }
