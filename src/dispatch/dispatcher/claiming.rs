@@ -16,6 +16,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LONGEST_LOOK: Duration = Duration::from_millis(256);
 /// A job that stays invisible for so many looks (about a minute) was deleted, or is left to the sweep.
 const LOOKS: u32 = 240;
+/// A claim waits for more slots no longer than this.
+const GATHER_FOR: Duration = Duration::from_millis(10);
 /// A host without room for so long is slow; a shorter stop may be ours, or the database's.
 const HELD_UP_FOR: Duration = Duration::from_millis(50);
 /// In the one-time mode, so many looks (about a second).
@@ -24,10 +26,10 @@ const LOOKS_ONCE: u32 = 11;
 impl Dispatcher {
     /// Starts claims for as many jobs as there are free slots.
     pub(super) fn start_claims(&mut self) {
-        while !self.idle_lanes.is_empty() && !self.parts.slots.is_enough(self.ready.len()) {
-            if self.waiting.parked() == 0 && self.parts.slots.is_too_little() {
-                return;
-            }
+        if self.waits_for_more() {
+            return;
+        }
+        while !self.idle_lanes.is_empty() {
             let order = self.next_order();
             if order.unread.is_empty() && order.parked.is_empty() {
                 return;
@@ -35,6 +37,28 @@ impl Dispatcher {
             let Some(lane) = self.idle_lanes.pop() else { return };
             self.lanes.spawn(claim_lane(lane, self.parts.terms.clone(), order, self.parts.stop.clone()));
         }
+    }
+
+    /// While calls end quickly, a claim waits until it is worth its transaction; never for long, as the next call to
+    /// end may be a slow one.
+    fn waits_for_more(&mut self) -> bool {
+        let slots = &self.parts.slots;
+        let enough = slots.is_enough(self.ready.len());
+        if !(enough || self.waiting.parked() == 0 && slots.is_too_little()) {
+            self.claim_at = None;
+            return false;
+        }
+        let now = Instant::now();
+        let at = *self.claim_at.get_or_insert(now + GATHER_FOR);
+        if now >= at {
+            self.claim_at = None;
+        }
+        now < at
+    }
+
+    /// When to claim at the latest.
+    pub(super) fn claim_by(&self) -> Option<Instant> {
+        self.claim_at.filter(|_| self.waiting.unread() + self.waiting.parked() > 0 && !self.idle_lanes.is_empty())
     }
 
     /// Jobs whose hosts have slots go first; then unread ones, no more than any host could take.

@@ -118,6 +118,8 @@ pub struct Dispatcher {
     being_rescued: Vec<String>,
     /// Since when a host without room has held up jobs whose hosts are not known.
     held_up_since: Option<Instant>,
+    /// When a claim that waits for more slots is made at the latest.
+    claim_at: Option<Instant>,
     /// The table holds more workable rows than were read.
     more: bool,
     /// Hints or timers were dropped: read the backlog from its beginning.
@@ -166,6 +168,7 @@ impl Dispatcher {
             ended: Vec::new(),
             being_rescued: Vec::new(),
             held_up_since: None,
+            claim_at: None,
             more: false,
             overflow: false,
             sweep_cause: Some(SweepCause::Start),
@@ -265,10 +268,12 @@ impl Dispatcher {
     fn wake_at(&self) -> Instant {
         match &self.stopping {
             Some(stop) => stop.next_step(),
-            None => [self.timers.next(), self.ready.look_at(), self.leftovers_at, self.look_at_hosts()]
-                .into_iter()
-                .flatten()
-                .fold(self.next_sweep, Instant::min),
+            None => {
+                [self.timers.next(), self.ready.look_at(), self.leftovers_at, self.look_at_hosts(), self.claim_by()]
+                    .into_iter()
+                    .flatten()
+                    .fold(self.next_sweep, Instant::min)
+            }
         }
     }
 
