@@ -1,6 +1,6 @@
 //! A server, or somebody in between, whose answer makes the plain client's library panic.
 
-use super::rig::{Rig, SOON, Setup};
+use super::rig::{Rig, Setup};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -64,8 +64,7 @@ async fn an_answer_that_makes_the_library_panic_is_survived_by_the_other_client(
     // As in the service, where the settings choose; they choose the plain one here.
     setup.client = None;
     let rig: Rig = setup.start();
-    let reason = rig.until_broken(SOON).await;
-    assert!(reason.starts_with("the replication client panicked: index out of bounds"), "{reason}");
+    // The other client may be there before anybody has seen that the first one broke; its panic is counted.
     rig.until_following().await;
     assert_eq!(rig.metrics.get(Counter::StreamPanics), 1);
     let ids = job().insert_times(&database, 3).await;
