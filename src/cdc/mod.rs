@@ -3,7 +3,7 @@
 //! ```text
 //! watcher ── resume, server_id, source (SQL), status
 //!    │
-//! stream ─┬─ plain  (thread, mysql_cdc) ── packets
+//! stream ─┬─ plain  (thread, mysql_cdc) ── packets, nodelay
 //!         └─ secure (task, mysql_async)
 //!                │ events
 //!            follower ── position ── transaction ── work ──▶ wakeup
@@ -30,6 +30,7 @@ mod follower_tests;
 #[cfg(test)]
 mod fuzz;
 mod layout;
+mod nodelay;
 mod packets;
 mod payload;
 mod plain;

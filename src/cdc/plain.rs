@@ -5,6 +5,7 @@
 
 use super::error::StreamError;
 use super::follower::Follower;
+use super::nodelay;
 use super::packets;
 use super::stream::{SILENCE_BEYOND_HEARTBEAT, StreamRequest};
 use crate::config::Secret;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Tells the thread to end when whoever reads it is gone.
+/// Tells a thread to end when whoever needs it is gone.
 struct StopWhenDropped(Arc<AtomicBool>);
 
 impl Drop for StopWhenDropped {
@@ -77,7 +78,14 @@ fn open(request: &StreamRequest) -> Result<BinlogEvents, StreamError> {
         heartbeat_interval: request.heartbeat,
         binlog: BinlogOptions::from_position(request.start.file.clone(), offset),
     };
-    BinlogClient::new(options).replicate().map_err(|error| connect_error(&error))
+    let is_over = Arc::new(AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let helper = || nodelay::set_on_new_connection(request.host.port, || is_over.load(Ordering::Relaxed));
+        // Without it the stream opens all the same, somewhat later.
+        let _ = std::thread::Builder::new().name("binlog-opening".into()).spawn_scoped(scope, helper);
+        let _guard = StopWhenDropped(Arc::clone(&is_over));
+        BinlogClient::new(options).replicate().map_err(|error| connect_error(&error))
+    })
 }
 
 fn pump(
