@@ -13,7 +13,7 @@ use strings_queue::sandbox::{PrivateServer, SERVICE_USER, ServerOptions};
 use tempfile::TempDir;
 
 /// How long a slow handler takes.
-const SLOW: Duration = Duration::from_secs(2);
+pub const SLOW: Duration = Duration::from_secs(2);
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -70,6 +70,8 @@ pub struct Bench {
     pub handler: Handler,
     /// Takes the calls that last.
     pub slow_handler: Handler,
+    /// Takes as many that do not.
+    pub busy_handler: Handler,
     folder: TempDir,
     settings: String,
 }
@@ -89,6 +91,7 @@ impl Bench {
             server,
             handler: Handler::start(Duration::ZERO).await,
             slow_handler: Handler::start(SLOW).await,
+            busy_handler: Handler::start(Duration::ZERO).await,
             folder,
             settings,
         };

@@ -1,7 +1,7 @@
-//! From an INSERT's return, or from its `run_at`, to the call's arrival; alone, under load, beside slow handlers.
+//! From an INSERT's return, or from its `run_at`, to the call's arrival; alone and under load.
 
 use super::{Meter, body, warm_up};
-use crate::bench::{Bench, Options};
+use crate::bench::Bench;
 use crate::report::{Figures, quantile};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -45,7 +45,7 @@ pub async fn arrivals(bench: &Bench, (writers, per_second): (u32, u32), seconds:
 }
 
 /// From each INSERT's return to its call's arrival, in milliseconds.
-fn delays(bench: &Bench, returned: &HashMap<u64, Instant>) -> Vec<f64> {
+pub(super) fn delays(bench: &Bench, returned: &HashMap<u64, Instant>) -> Vec<f64> {
     bench
         .handler
         .arrivals()
@@ -93,44 +93,13 @@ pub async fn timers(bench: &Bench, jobs: u32) -> Figures {
     figures
 }
 
-/// Thousands of calls that take two seconds each, and beside them one job each 50 ms for a handler that answers at once.
-pub async fn slow(bench: &Bench, options: &Options) -> Figures {
-    let (calls, seconds) = (u64::from(options.jobs.min(5_000)), options.seconds);
-    let limits = format!("[dispatch]\nmax_in_flight: {}\nmax_in_flight_per_host: {}\n", calls + 2_000, calls + 1_000);
-    let service = bench.start_service_with(0, &limits);
-    warm_up(bench).await;
-    bench.slow_handler.reset();
-    let feeding = tokio::spawn(feed(bench.conn().await, bench.slow_handler.url(), (calls, seconds)));
-    bench.slow_handler.wait_for(calls).await;
-    bench.handler.reset();
-    let meter = Meter::begin(service, bench);
-    let pace = Duration::from_millis(50);
-    let written = write_at_pace(bench.conn().await, bench.handler.url(), pace, seconds).await;
-    let returned: HashMap<u64, Instant> = written.into_iter().map(|(job, _, answered)| (job, answered)).collect();
-    bench.handler.wait_for(returned.len() as u64).await;
-    let delays = delays(bench, &returned);
-    feeding.abort();
-    let mut figures = vec![
-        ("slow_in_flight", bench.slow_handler.most_in_flight() as f64),
-        ("p50_ms", quantile(delays.clone(), 0.5)),
-        ("p99_ms", quantile(delays, 0.99)),
-    ];
-    figures.extend(meter.figures(returned.len() as f64));
-    figures
-}
-
-/// Keeps so many calls to a slow handler going.
-async fn feed(mut conn: Conn, url: String, (calls, seconds): (u64, u32)) {
-    let row = format!("('post', '{url}', 'x')");
-    let rows = vec![row.as_str(); 500].join(",");
-    for _ in 0..=(calls * u64::from(seconds + 6) / 2) / 500 {
-        conn.query_drop(format!("INSERT INTO queued_job (http_method, url, body) VALUES {rows}")).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(2_000 * 500 / calls)).await;
-    }
-}
-
 /// Each job with the moments when its INSERT was sent and answered.
-async fn write_at_pace(mut conn: Conn, url: String, pace: Duration, seconds: u32) -> Vec<(u64, Instant, Instant)> {
+pub(super) async fn write_at_pace(
+    mut conn: Conn,
+    url: String,
+    pace: Duration,
+    seconds: u32,
+) -> Vec<(u64, Instant, Instant)> {
     let begun = Instant::now();
     let mut returned = Vec::new();
     let sql = "INSERT INTO queued_job (http_method, url, body) VALUES ('post', ?, ?)";

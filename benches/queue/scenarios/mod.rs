@@ -3,6 +3,7 @@
 mod arrivals;
 mod backlog;
 mod quiet;
+mod slow;
 
 use super::bench::{Bench, Options};
 use super::inside::{ByThread, by_thread, statement_table, thread_table};
@@ -70,7 +71,7 @@ impl Scenario {
             Scenario::Thousand => arrivals::arrivals(bench, (1, 1_000), options.seconds).await,
             Scenario::Steady => arrivals::arrivals(bench, (8, 5_000), options.seconds).await,
             Scenario::Timers => arrivals::timers(bench, options.jobs.min(500)).await,
-            Scenario::Slow => arrivals::slow(bench, options).await,
+            Scenario::Slow => slow::slow(bench, options).await,
             Scenario::Several => backlog::several(bench, options).await,
             Scenario::Scale => backlog::scale(bench, options).await,
             Scenario::Idle => quiet::idle(bench, options.seconds).await,
