@@ -1,6 +1,6 @@
 //! Batch: what calls came to, gathered to be written together.
 
-use super::executor::Ended;
+use super::records::Ended;
 use crate::job::{JobId, messages};
 use crate::store::{ClaimToken, Finished, HistoryLine};
 use std::time::Duration;

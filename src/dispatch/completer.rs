@@ -2,30 +2,23 @@
 //! for nobody. Several of them share the results, so that one prepares its batch while another's reaches the disk.
 
 use super::batch::{Batch, Done};
-use super::executor::Record;
+use super::records::{Record, SharedRecords};
 use crate::job::{JobId, ResultCode, RetryPolicy, conclude, messages};
 use crate::metrics::{Counter, Metrics};
 use crate::reconnect::ReconnectPauses;
 use crate::store::{FinishReport, Finished, HistoryLine, Session, StoreError, finish, finish_around_locks, release};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, mpsc};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// A batch is closed when its texts reach this size, so that its statement stays below the servers'
 /// `max_allowed_packet`, escaped or not, even where that has been set to one MiB.
 const BATCH_BYTES: usize = 1 << 18;
 
-/// So many results at once are load; then a batch gathers for a little, so that it is worth its transaction.
-const MANY: usize = 32;
-const GATHER_FOR: Duration = Duration::from_millis(10);
-
 /// How often rows that other sessions keep locked are tried again.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-
-/// What several completers take their records from.
-pub type SharedRecords = Arc<Mutex<mpsc::Receiver<Record>>>;
 
 /// Records results. One task.
 #[derive(Debug)]
@@ -83,7 +76,7 @@ impl Completer {
         loop {
             let look_again = self.held_until;
             tokio::select! {
-                some = self.take_records(gathered) => return some,
+                some = self.records.take(gathered, self.batch_size) => return some,
                 () = tokio::time::sleep_until(look_again), if !self.held.finished.is_empty() => {}
             }
             self.write_held().await;
@@ -92,25 +85,6 @@ impl Completer {
                 return true;
             }
         }
-    }
-
-    /// Takes records in; false when there are none to come. Under load, they come faster than one transaction for a few
-    /// of them is worth, so more of them share it. All of it is one turn of the completers: one that gave its turn away
-    /// in between would wait for a record that the next one waits for.
-    async fn take_records(&self, gathered: &mut Vec<Record>) -> bool {
-        let mut records = self.records.lock().await;
-        if records.recv_many(gathered, self.batch_size).await == 0 {
-            return false;
-        }
-        let until = Instant::now() + GATHER_FOR;
-        while (MANY..self.batch_size).contains(&gathered.len()) {
-            let room = self.batch_size - gathered.len();
-            match timeout_at(until, records.recv_many(gathered, room)).await {
-                Ok(count) if count > 0 => {}
-                _ => break,
-            }
-        }
-        true
     }
 
     async fn write_held(&mut self) {

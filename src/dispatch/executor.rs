@@ -3,14 +3,15 @@
 use super::bodies::{Bodies, Part};
 use super::clients::{Clients, is_out_of_files};
 use super::network::denied_by;
+use super::records::{Ended, Record};
 use super::request::check_row;
 use super::response::{Answer, judge};
 use super::slots::HostKey;
 use crate::config::HttpConfig;
 use crate::failpoints::failpoint;
-use crate::job::{Attempt, JobId, Outcome, RetryBudget, Retryable, messages};
+use crate::job::{Attempt, JobId, Outcome, Retryable, messages};
 use crate::panics;
-use crate::store::{Body, ClaimToken, ClaimedJob, HistoryLine};
+use crate::store::{Body, ClaimedJob, HistoryLine};
 use reqwest::{Request, Response};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
@@ -23,30 +24,6 @@ const SHOW_CALL_AFTER: Duration = Duration::from_millis(250);
 
 /// How long a call that found no file to open holds its slot, before its job goes back.
 const WITHOUT_FILES: Duration = Duration::from_secs(1);
-
-/// What is to be recorded of a job.
-#[derive(Debug)]
-pub enum Record {
-    /// A line for the history by itself.
-    Line(HistoryLine),
-    /// A call's end.
-    Ended(Ended),
-}
-
-/// A call that ended, with all that is needed to conclude it.
-#[derive(Debug)]
-pub struct Ended {
-    /// The job.
-    pub id: JobId,
-    /// The proof that it is ours.
-    pub token: ClaimToken,
-    /// What the retry policy needs to know.
-    pub budget: RetryBudget,
-    /// What the call came to.
-    pub outcome: Outcome,
-    /// Its lines for the history.
-    pub lines: Vec<HistoryLine>,
-}
 
 /// A call that is ready to be made.
 struct Prepared {
@@ -76,7 +53,7 @@ impl Executor {
     /// Makes the job's call and hands the result on to be recorded.
     pub async fn execute(&self, job: ClaimedJob, host: &HostKey) {
         let begun = Instant::now();
-        let mut ended = ended_of(&job);
+        let mut ended = Ended::of(&job);
         let attempt = job.attempt;
         let calling = self.call_until_interrupted(job, host, &mut ended.lines);
         let (outcome, status) = panics::quietly_await(calling).await.unwrap_or_else(|panic| broken(&panic));
@@ -92,7 +69,7 @@ impl Executor {
 
     /// Hands a claimed job back uncalled.
     pub async fn give_back(&self, job: &ClaimedJob) {
-        let _ = self.records.send(Record::Ended(ended_of(job))).await;
+        let _ = self.records.send(Record::Ended(Ended::of(job))).await;
     }
 
     async fn call_until_interrupted(
@@ -153,7 +130,8 @@ impl Executor {
             Body::Here(bytes) => return Ok((Some(bytes), None)),
             Body::InTable(length) => length,
         };
-        let loading = tokio::time::timeout_at(job.begin_by.into(), self.bodies.load(job, length, host));
+        // Few jobs have one; boxed, it takes no room in the state of all others.
+        let loading = Box::pin(tokio::time::timeout_at(job.begin_by.into(), self.bodies.load(job, length, host)));
         tokio::select! {
             loaded = loading => match loaded {
                 Ok(Ok((bytes, part))) => Ok((Some(bytes), Some(part))),
@@ -198,20 +176,6 @@ impl Executor {
             }
         }
         Ok(Answer { status, headers, body })
-    }
-}
-
-fn ended_of(job: &ClaimedJob) -> Ended {
-    Ended {
-        id: job.id,
-        token: job.token,
-        budget: RetryBudget {
-            attempt: job.attempt,
-            remaining_retries: job.remaining_retries,
-            retry_delay_secs: job.retry_delay_secs,
-        },
-        outcome: Outcome::Interrupted,
-        lines: Vec::with_capacity(2),
     }
 }
 

@@ -16,7 +16,9 @@ mod homes;
 mod lanes;
 mod names;
 mod network;
+mod pace;
 mod ready;
+mod records;
 mod request;
 mod response;
 mod slots;
@@ -36,11 +38,12 @@ use clients::Clients;
 use completer::Completer;
 use dispatcher::{Dispatcher, Parts};
 use executor::Executor;
+use records::SharedRecords;
 use slots::Slots;
 use std::sync::Arc;
 use std::time::Duration;
 use sweeper::{OwnLock, Sweeper};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -80,12 +83,12 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
     let (records, records_in) = mpsc::channel(config.dispatch.batch_size * 2);
     let (done, done_in) = mpsc::channel(config.dispatch.batch_size * 2);
     let give_up = CancellationToken::new();
-    let records_in = Arc::new(Mutex::new(records_in));
+    let records_in = SharedRecords::new(records_in);
     let completer = || Completer {
         session: around.store.session(),
         policy: config.retry,
         batch_size: config.dispatch.batch_size,
-        records: Arc::clone(&records_in),
+        records: records_in.clone(),
         done: done.clone(),
         metrics: Arc::clone(&around.metrics),
         give_up: give_up.clone(),

@@ -1,15 +1,10 @@
 //! Slots: how many calls may be made at once, over all hosts and to each one, and how many jobs may be claimed
 //! ahead of them (pure).
 
+use super::pace::{AHEAD_FOR, MOST_AHEAD, Use};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// The most jobs that are claimed ahead of their calls.
-const MOST_AHEAD: usize = 1_000;
-/// Jobs are claimed ahead for as long as this at most, going by the calls that ended in such a time.
-const AHEAD_FOR: Duration = Duration::from_millis(100);
 
 /// A host that is called: its name and port, as the URL has them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,66 +13,6 @@ pub struct HostKey(pub Arc<str>);
 impl std::fmt::Display for HostKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.0)
-    }
-}
-
-/// How many calls ended lately.
-#[derive(Debug, Clone, Copy)]
-struct Pace {
-    since: Instant,
-    ended: usize,
-    ended_before: usize,
-}
-
-impl Pace {
-    fn new(now: Instant) -> Pace {
-        Pace { since: now, ended: 0, ended_before: 0 }
-    }
-
-    fn count(&mut self, now: Instant) {
-        let age = now.saturating_duration_since(self.since);
-        if age >= AHEAD_FOR {
-            let ended_before = if age < AHEAD_FOR * 2 { self.ended } else { 0 };
-            *self = Pace { since: now, ended: 0, ended_before };
-        }
-        self.ended += 1;
-    }
-
-    fn lately(&self, now: Instant) -> usize {
-        let age = now.saturating_duration_since(self.since);
-        if age < AHEAD_FOR {
-            self.ended.max(self.ended_before)
-        } else if age < AHEAD_FOR * 2 {
-            self.ended
-        } else {
-            0
-        }
-    }
-}
-
-/// What is claimed and called, over all hosts or for one.
-#[derive(Debug, Clone, Copy)]
-struct Use {
-    /// Claimed jobs: those in a call and those that wait for theirs.
-    held: usize,
-    calling: usize,
-    pace: Pace,
-}
-
-impl Use {
-    fn new(now: Instant) -> Use {
-        Use { held: 0, calling: 0, pace: Pace::new(now) }
-    }
-
-    /// How many more jobs may be claimed.
-    fn room(&self, limit: usize, now: Instant) -> usize {
-        (limit + self.pace.lately(now).min(MOST_AHEAD)).saturating_sub(self.held)
-    }
-
-    fn end_call(&mut self, now: Instant) {
-        self.calling = self.calling.saturating_sub(1);
-        self.held = self.held.saturating_sub(1);
-        self.pace.count(now);
     }
 }
 

@@ -1,0 +1,69 @@
+//! Pace: how many calls ended lately, and so how many jobs may be claimed ahead of theirs (pure).
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The most jobs that are claimed ahead of their calls.
+pub(super) const MOST_AHEAD: usize = 1_000;
+/// Jobs are claimed ahead for as long as this at most, going by the calls that ended in such a time.
+pub(super) const AHEAD_FOR: Duration = Duration::from_millis(100);
+
+/// How many calls ended lately.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    since: Instant,
+    ended: usize,
+    ended_before: usize,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Pace {
+        Pace { since: now, ended: 0, ended_before: 0 }
+    }
+
+    fn count(&mut self, now: Instant) {
+        let age = now.saturating_duration_since(self.since);
+        if age >= AHEAD_FOR {
+            let ended_before = if age < AHEAD_FOR * 2 { self.ended } else { 0 };
+            *self = Pace { since: now, ended: 0, ended_before };
+        }
+        self.ended += 1;
+    }
+
+    pub(super) fn lately(&self, now: Instant) -> usize {
+        let age = now.saturating_duration_since(self.since);
+        if age < AHEAD_FOR {
+            self.ended.max(self.ended_before)
+        } else if age < AHEAD_FOR * 2 {
+            self.ended
+        } else {
+            0
+        }
+    }
+}
+
+/// What is claimed and called, over all hosts or for one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Use {
+    /// Claimed jobs: those in a call and those that wait for theirs.
+    pub(super) held: usize,
+    pub(super) calling: usize,
+    pub(super) pace: Pace,
+}
+
+impl Use {
+    pub(super) fn new(now: Instant) -> Use {
+        Use { held: 0, calling: 0, pace: Pace::new(now) }
+    }
+
+    /// How many more jobs may be claimed.
+    pub(super) fn room(&self, limit: usize, now: Instant) -> usize {
+        (limit + self.pace.lately(now).min(MOST_AHEAD)).saturating_sub(self.held)
+    }
+
+    pub(super) fn end_call(&mut self, now: Instant) {
+        self.calling = self.calling.saturating_sub(1);
+        self.held = self.held.saturating_sub(1);
+        self.pace.count(now);
+    }
+}
