@@ -50,21 +50,23 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Makes the job's call and hands the result on to be recorded.
-    pub async fn execute(&self, job: ClaimedJob, host: &HostKey) {
+    /// Makes the job's call and hands the result on to be recorded. How long the call took.
+    pub async fn execute(&self, job: ClaimedJob, host: &HostKey) -> Duration {
         let begun = Instant::now();
         let mut ended = Ended::of(&job);
         let attempt = job.attempt;
         let calling = self.call_until_interrupted(job, host, &mut ended.lines);
         let (outcome, status) = panics::quietly_await(calling).await.unwrap_or_else(|panic| broken(&panic));
+        let took = begun.elapsed();
         failpoint!("after-call");
-        log_outcome((ended.id, attempt), host, status, (begun.elapsed(), &outcome));
+        log_outcome((ended.id, attempt), host, status, (took, &outcome));
         if !matches!(outcome, Outcome::Interrupted) {
             ended.lines.push(line(ended.id, messages::finished(ended.id, &outcome)));
         }
         ended.outcome = outcome;
         // Nobody listens only when the service is being torn down; the row is rescued then.
         let _ = self.records.send(Record::Ended(ended)).await;
+        took
     }
 
     /// Hands a claimed job back uncalled.

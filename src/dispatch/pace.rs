@@ -7,6 +7,8 @@ use tokio::time::Instant;
 pub(super) const MOST_AHEAD: usize = 1_000;
 /// Jobs are claimed ahead for as long as this at most, going by the calls that ended in such a time.
 pub(super) const AHEAD_FOR: Duration = Duration::from_millis(100);
+/// After a call that took longer than that, its host counts as slow for this long.
+pub(super) const SLOW_FOR: Duration = Duration::from_secs(1);
 
 /// How many calls ended lately.
 #[derive(Debug, Clone, Copy)]
@@ -49,21 +51,30 @@ pub(super) struct Use {
     pub(super) held: usize,
     pub(super) calling: usize,
     pub(super) pace: Pace,
+    /// Of those calls only that were quick: a call that lasted, such as one that ran into its timeout, says nothing of
+    /// when the next one ends, however many end with it.
+    pub(super) quick: Pace,
+    /// Until when calls are taken to last, because one that ended did.
+    pub(super) slow_until: Instant,
 }
 
 impl Use {
     pub(super) fn new(now: Instant) -> Use {
-        Use { held: 0, calling: 0, pace: Pace::new(now) }
+        Use { held: 0, calling: 0, pace: Pace::new(now), quick: Pace::new(now), slow_until: now }
     }
 
     /// How many more jobs may be claimed.
     pub(super) fn room(&self, limit: usize, now: Instant) -> usize {
-        (limit + self.pace.lately(now).min(MOST_AHEAD)).saturating_sub(self.held)
+        (limit + self.quick.lately(now).min(MOST_AHEAD)).saturating_sub(self.held)
     }
 
-    pub(super) fn end_call(&mut self, now: Instant) {
+    pub(super) fn end_call(&mut self, now: Instant, took: Duration) {
         self.calling = self.calling.saturating_sub(1);
-        self.held = self.held.saturating_sub(1);
         self.pace.count(now);
+        if took <= AHEAD_FOR {
+            self.quick.count(now);
+        } else {
+            self.slow_until = now + SLOW_FOR;
+        }
     }
 }

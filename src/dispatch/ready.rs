@@ -129,7 +129,7 @@ mod tests {
             called.push(job.id.0);
         }
         assert_eq!((called.as_slice(), ready.len()), ([1, 3].as_slice(), 1));
-        slots.end_call(&host("a"));
+        slots.end_call(&host("a"), Duration::ZERO);
         assert_eq!(ready.next(Some(&host("a")), &mut slots).map(|(job, _)| job.id), Some(JobId(2)));
         assert_eq!((ready.len(), ready.next(None, &mut slots)), (0, None));
     }

@@ -4,6 +4,7 @@
 use super::pace::{AHEAD_FOR, MOST_AHEAD, Use};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A host that is called: its name and port, as the URL has them.
@@ -19,8 +20,9 @@ impl std::fmt::Display for HostKey {
 /// The slots in use, and those promised to claims that are under way.
 ///
 /// A job is claimed when there is a slot for its call, or, while calls end quickly, a little ahead: as many jobs as
-/// had calls end in the last moments. So a fast host never waits for the database, and a slow one has nothing
-/// claimed that it could not call.
+/// had quick calls end in the last moments. So a fast host never waits for the database, and a slow one has nothing
+/// claimed that it could not call. What is claimed ahead for one host takes no room from the others, for it may
+/// have become slow.
 ///
 /// A job's host is known only when its row was read. So a claim of unread rows is promised no more slots than
 /// the busiest host has left: whatever the rows turn out to be, no host gets more than its limit.
@@ -87,7 +89,7 @@ impl Slots {
     /// Whether so many claimed jobs, which wait for their calls, are enough for some moments.
     #[must_use]
     pub fn is_enough(&self, waiting: usize) -> bool {
-        let ahead = self.all.pace.lately(self.now).min(MOST_AHEAD);
+        let ahead = self.all.quick.lately(self.now).min(MOST_AHEAD);
         waiting > 0 && waiting + self.promised_unknown > ahead / 2
     }
 
@@ -104,6 +106,14 @@ impl Slots {
     pub fn is_held_up(&self) -> bool {
         let slow = |used: &Use| used.pace.lately(self.now) < self.limit_per_host;
         self.free_for_unknown() == 0 && self.per_host.values().any(|used| self.room_of(used) == 0 && slow(used))
+    }
+
+    /// Whether a host whose calls last, as those showed that ended, has too little room for so many unread rows to be
+    /// claimed. Its calls may end one by one, and each leaves room for one row, whoever it is for.
+    #[must_use]
+    pub fn is_held_up_by_a_slow_host(&self, unread: usize) -> bool {
+        let slow = |used: &Use| used.slow_until > self.now && used.quick.lately(self.now) < self.limit_per_host;
+        self.free_for_unknown() < unread && self.per_host.values().any(|used| slow(used) && self.room_of(used) < unread)
     }
 
     /// Promises slots to a claim of rows whose hosts are unknown.
@@ -128,16 +138,19 @@ impl Slots {
 
     /// Holds a slot for a claimed job, even when there is none left.
     pub fn hold(&mut self, host: &HostKey) {
-        self.all.held += 1;
         self.use_of(host).held += 1;
+        if self.use_of(host).held <= self.limit_per_host {
+            self.all.held += 1;
+        }
     }
 
     /// Gives back the slot of a job that was not called.
     pub fn give_back(&mut self, host: &HostKey) {
-        self.all.held = self.all.held.saturating_sub(1);
-        if let Some(used) = self.per_host.get_mut(host) {
-            used.held = used.held.saturating_sub(1);
+        let Some(used) = self.per_host.get_mut(host) else { return };
+        if used.held <= self.limit_per_host {
+            self.all.held = self.all.held.saturating_sub(1);
         }
+        used.held = used.held.saturating_sub(1);
     }
 
     /// Whether any call may begin.
@@ -158,11 +171,12 @@ impl Slots {
         true
     }
 
-    /// Ends a call, and gives its slot back.
-    pub fn end_call(&mut self, host: &HostKey) {
-        self.all.end_call(self.now);
+    /// Ends a call that took so long, and gives its slot back.
+    pub fn end_call(&mut self, host: &HostKey, took: Duration) {
+        self.give_back(host);
+        self.all.end_call(self.now, took);
         if let Some(used) = self.per_host.get_mut(host) {
-            used.end_call(self.now);
+            used.end_call(self.now, took);
         }
     }
 
@@ -174,7 +188,10 @@ impl Slots {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pace::SLOW_FOR;
     use super::*;
+
+    const QUICK: Duration = Duration::from_millis(1);
 
     fn host(name: &str) -> HostKey {
         HostKey(name.into())
@@ -199,7 +216,7 @@ mod tests {
         let mut slots = Slots::new(3, 2);
         assert!(begin(&mut slots, "a") && begin(&mut slots, "a") && !begin(&mut slots, "a"));
         assert!(begin(&mut slots, "b") && !begin(&mut slots, "b"));
-        slots.end_call(&host("a"));
+        slots.end_call(&host("a"), QUICK);
         assert!(slots.begin_call(&host("a")) && !slots.begin_call(&host("b")));
     }
 
@@ -226,18 +243,58 @@ mod tests {
             }
         }
         for _ in 0..3 {
-            slots.end_call(&host("fast"));
+            slots.end_call(&host("fast"), QUICK);
             assert!(begin(&mut slots, "fast"));
         }
         assert_eq!((slots.free_for(&host("fast")), slots.free_for(&host("slow"))), (3, 0));
         assert!(!slots.is_enough(0) && !slots.is_enough(1) && slots.is_enough(2));
         slots.set_now(slots.now + AHEAD_FOR * 2);
         assert_eq!(slots.free_for(&host("fast")), 0);
+        // All at once, as calls do that run into their timeout.
         for _ in 0..4 {
-            slots.end_call(&host("slow"));
+            slots.end_call(&host("slow"), AHEAD_FOR * 2);
         }
+        assert_eq!(slots.free_for(&host("slow")), 4);
         slots.set_now(slots.now + AHEAD_FOR * 2);
         assert_eq!(slots.per_host.keys().collect::<Vec<_>>(), [&host("fast")]);
+    }
+
+    #[test]
+    fn a_host_whose_calls_last_holds_up_unread_rows_though_they_end_one_by_one() {
+        let mut slots = Slots::new(10, 4);
+        let (slow, fast) = (host("slow"), host("fast"));
+        assert!((0..4).all(|_| begin(&mut slots, "slow")) && slots.is_held_up());
+        assert!(!slots.is_held_up_by_a_slow_host(2), "none has ended yet");
+        slots.end_call(&slow, AHEAD_FOR * 2);
+        assert!(!slots.is_held_up() && slots.is_held_up_by_a_slow_host(2) && !slots.is_held_up_by_a_slow_host(1));
+        slots.set_now(slots.now + SLOW_FOR);
+        assert!(!slots.is_held_up_by_a_slow_host(2));
+        slots.end_call(&slow, AHEAD_FOR * 2);
+        assert!((0..4).all(|_| begin(&mut slots, "fast")) && slots.is_held_up_by_a_slow_host(3));
+        for _ in 0..2 {
+            slots.end_call(&slow, AHEAD_FOR * 2);
+        }
+        assert!(!slots.is_held_up_by_a_slow_host(3), "it is the other one that has no room");
+        slots.end_call(&fast, QUICK);
+        assert!(!slots.is_held_up_by_a_slow_host(4));
+    }
+
+    #[test]
+    fn what_is_claimed_ahead_for_a_host_that_became_slow_leaves_the_others_their_room() {
+        let mut slots = Slots::new(4, 2);
+        for _ in 0..10 {
+            assert!(begin(&mut slots, "a"));
+            slots.end_call(&host("a"), QUICK);
+        }
+        assert!((0..12).all(|_| slots.take(&host("a"))) && !slots.take(&host("a")));
+        slots.set_now(slots.now + AHEAD_FOR * 2);
+        assert_eq!((slots.free_for(&host("b")), slots.free()), (2, 2));
+        for _ in 0..10 {
+            slots.give_back(&host("a"));
+        }
+        assert_eq!((slots.free_for(&host("b")), slots.free()), (2, 2));
+        slots.give_back(&host("a"));
+        assert_eq!((slots.free_for(&host("a")), slots.free()), (1, 3));
     }
 
     #[test]
@@ -246,7 +303,7 @@ mod tests {
         assert!(begin(&mut slots, "a"));
         for _ in 0..5 * MOST_AHEAD {
             assert!(begin(&mut slots, "a"));
-            slots.end_call(&host("a"));
+            slots.end_call(&host("a"), QUICK);
         }
         assert_eq!((slots.free_for(&host("a")), slots.free_for_unknown()), (MOST_AHEAD + 1, MOST_AHEAD + 1));
     }

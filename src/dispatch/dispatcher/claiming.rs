@@ -73,19 +73,25 @@ impl Dispatcher {
 
     /// When a slow host leaves no room for unread jobs, learn their hosts: the others need not wait for it.
     pub(super) fn start_reading_hosts(&mut self) {
-        // Calls that wait to hand over their results are no sign of a slow host.
-        let recording = self.parts.executor.records.capacity() > 0;
-        if !(recording && self.parts.slots.is_held_up()) {
-            self.held_up_since = None;
-            return;
-        }
-        let since = *self.held_up_since.get_or_insert_with(Instant::now);
-        if self.waiting.unread() == 0 || self.parts.slots.free() == 0 || since.elapsed() < HELD_UP_FOR {
+        let held_up = self.are_held_up();
+        if !held_up || self.waiting.unread() == 0 || self.parts.slots.free() == 0 {
             return;
         }
         let Some(lane) = self.idle_hosts_lane.take() else { return };
         let jobs = self.waiting.take_unread(self.parts.batch_size);
         self.lanes.spawn(hosts_lane(lane, jobs, self.parts.stop.clone()));
+    }
+
+    /// Whether a slow host holds up unread jobs: at once where calls of it have shown it, else after a moment.
+    fn are_held_up(&mut self) -> bool {
+        // Calls that wait to hand over their results are no sign of a slow host.
+        let recording = self.parts.executor.records.capacity() > 0;
+        if !(recording && self.parts.slots.is_held_up()) {
+            self.held_up_since = None;
+        } else if self.held_up_since.get_or_insert_with(Instant::now).elapsed() >= HELD_UP_FOR {
+            return true;
+        }
+        self.parts.slots.is_held_up_by_a_slow_host(self.waiting.unread())
     }
 
     /// When to look again whether a slow host holds up the others.
@@ -149,8 +155,8 @@ impl Dispatcher {
         while let Some((job, host)) = self.ready.next(first, &mut self.parts.slots) {
             let executor = Arc::clone(&self.parts.executor);
             self.calls.spawn(async move {
-                executor.execute(job, &host).await;
-                host
+                let took = executor.execute(job, &host).await;
+                (host, took)
             });
         }
     }

@@ -77,8 +77,8 @@ pub struct Dispatcher {
     failure: Option<StoreError>,
     stopping: Option<stopping::Stop>,
     lanes: JoinSet<Report>,
-    /// The calls; each brings back the host whose slot it holds.
-    calls: JoinSet<HostKey>,
+    /// The calls; each brings back the host whose slot it holds, and how long it took.
+    calls: JoinSet<(HostKey, Duration)>,
     /// Claimed jobs on their way back uncalled.
     returns: JoinSet<()>,
     /// Claimed jobs whose results are not written yet.
@@ -146,7 +146,7 @@ impl Dispatcher {
                     Err(error) if error.is_cancelled() => {}
                     report => self.on_report(report?),
                 },
-                Some(host) = self.calls.join_next() => self.on_call_ended(&host?),
+                Some(ended) = self.calls.join_next() => self.on_call_ended(&ended?),
                 Some(returned) = self.returns.join_next() => returned?,
                 hints = self.parts.wakeup.wait(), if self.stopping.is_none() => self.on_hints(hints),
                 () = tokio::time::sleep_until(wake_at) => self.on_time(),
@@ -188,8 +188,8 @@ impl Dispatcher {
         }
     }
 
-    fn on_call_ended(&mut self, host: &HostKey) {
-        self.parts.slots.end_call(host);
+    fn on_call_ended(&mut self, (host, took): &(HostKey, Duration)) {
+        self.parts.slots.end_call(host, *took);
         if self.stopping.is_none() {
             self.start_calls(Some(host));
         }
