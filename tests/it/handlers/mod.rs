@@ -8,6 +8,7 @@ mod denied;
 mod limits;
 mod misbehaving;
 mod names;
+mod neighbours;
 mod redirects;
 mod requests;
 mod retries;
