@@ -1,5 +1,6 @@
 //! The database killed, restarted, made read-only, full of others' connections; our sessions killed.
 
+use super::batches::Batches;
 use super::checker::check;
 use super::load::Load;
 use super::{ENOUGH, NO_SWEEP, base, following, ledger, report, stage_on, times};
@@ -10,11 +11,15 @@ use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_killed_or_restarted_under_load_costs_no_job_and_doubles_none() {
+    killed_or_restarted(Batches::Any).await;
+}
+
+pub(super) async fn killed_or_restarted(batches: Batches) {
     let mut server = OwnServer::start(&[]).await;
     let (database, receiver) = stage_on(server.access()).await;
-    let ini = database.ini(NO_SWEEP);
+    let ini = database.ini(&batches.settings());
     let (mut first, mut second) = (following(&ini).await, following(&ini).await);
-    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let load = batches.load(&database, &base(&receiver));
     let (mut outage, mut recovery) = (Duration::ZERO, Duration::ZERO);
     for round in 0..times(2, 12) {
         tokio::time::sleep(Duration::from_millis(700)).await;
@@ -34,7 +39,11 @@ async fn a_database_killed_or_restarted_under_load_costs_no_job_and_doubles_none
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     // Both services live, and the results that they could not write meanwhile are written later.
     assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
-    report("database killed", format!("{found:?}, longest outage {outage:?}, first call after {recovery:?}"));
+    batches.assert_formed(&database).await;
+    report(
+        &batches.name("database killed"),
+        format!("{found:?}, longest outage {outage:?}, first call after {recovery:?}"),
+    );
     for service in [&mut first, &mut second] {
         assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
         // An outage may be long enough for a sweep to be the first that is back.

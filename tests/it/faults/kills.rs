@@ -1,5 +1,6 @@
 //! The service killed: at random moments, one of two for good, asleep for longer than its claims.
 
+use super::batches::Batches;
 use super::checker::check;
 use super::load::{Load, Written};
 use super::orphans::OrphanWatch;
@@ -30,10 +31,14 @@ fn hold_first_tries(receiver: &Receiver, gate: &Gate) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_killed_again_and_again_loses_nothing_and_doubles_only_what_was_in_flight() {
+    killed_again_and_again(Batches::Any).await;
+}
+
+pub(super) async fn killed_again_and_again(batches: Batches) {
     let (database, receiver) = stage().await;
-    answer_by_plan(&receiver, Duration::from_millis(10));
-    let ini = database.ini(NO_SWEEP);
-    let load = Load::start(&database, &base(&receiver), (4, 60));
+    answer_by_plan(&receiver, batches.calls_take());
+    let ini = database.ini(&batches.settings());
+    let load = batches.load(&database, &base(&receiver));
     let (mut in_flight, mut at_handler, mut recovery) = (HashSet::new(), 0, Duration::ZERO);
     for round in 0..times(3, 100) {
         let mut service = Service::run(&ini);
@@ -56,7 +61,11 @@ async fn a_service_killed_again_and_again_loses_nothing_and_doubles_only_what_wa
     let in_flight = in_flight.len();
     assert!(found.extra_calls as usize <= in_flight, "{found:?}, in flight at the kills: {in_flight}");
     assert!(watch.longest() < RESCUED_WITHIN, "not taken back for {:?}", watch.longest());
-    report("kills", format!("{found:?}, {in_flight} in flight, {at_handler} at the handler, first call {recovery:?}"));
+    batches.assert_formed(&database).await;
+    report(
+        &batches.name("kills"),
+        format!("{found:?}, {in_flight} in flight, {at_handler} at the handler, first call {recovery:?}"),
+    );
     service.stop(Duration::from_secs(10)).await;
     ledger::assert_lost_only_to(&service, &["lost_to_down"]);
 }

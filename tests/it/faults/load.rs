@@ -5,7 +5,7 @@ use super::plan::Plan;
 use crate::support::database::TestDatabase;
 use crate::support::wait::until;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts};
+use mysql_async::{Conn, Opts, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -43,6 +43,8 @@ struct Writer {
     opts: Opts,
     url: String,
     number: usize,
+    /// Jobs in each transaction.
+    rows: u32,
     /// What every session sets first.
     prelude: String,
     stop: Arc<AtomicBool>,
@@ -55,10 +57,24 @@ impl Load {
         Load::start_with(database, url, rate, |_| "DO 0".to_owned())
     }
 
-    /// The same with a statement for each writer that its sessions begin with.
+    /// The same with so many jobs in each transaction.
+    pub fn start_in_bulk(database: &TestDatabase, url: &str, rate: (usize, u32), rows: u32) -> Load {
+        Load::start_writers(database, (url, rows), rate, |_| "DO 0".to_owned())
+    }
+
+    /// One job each, with a statement for each writer that its sessions begin with.
     pub fn start_with(
         database: &TestDatabase,
         url: &str,
+        rate: (usize, u32),
+        prelude: impl Fn(usize) -> String,
+    ) -> Load {
+        Load::start_writers(database, (url, 1), rate, prelude)
+    }
+
+    fn start_writers(
+        database: &TestDatabase,
+        (url, rows): (&str, u32),
         (writers, per_second): (usize, u32),
         prelude: impl Fn(usize) -> String,
     ) -> Load {
@@ -68,6 +84,7 @@ impl Load {
             opts: database.server().opts(Some(database.name())),
             url: url.to_owned(),
             number,
+            rows,
             prelude: prelude(number),
             stop: Arc::clone(&stop),
             committed: Arc::clone(&committed),
@@ -76,9 +93,9 @@ impl Load {
         Load { stop, committed, writers }
     }
 
-    /// Stops the writers, once so many transactions were committed; what they wrote.
-    pub async fn stop_after(self, transactions: usize) -> Written {
-        until("the load is written", SETTLES, async || self.committed.load(Ordering::SeqCst) >= transactions).await;
+    /// Stops the writers, once so many jobs were committed; what they wrote.
+    pub async fn stop_after(self, jobs: usize) -> Written {
+        until("the load is written", SETTLES, async || self.committed.load(Ordering::SeqCst) >= jobs).await;
         self.stop.store(true, Ordering::SeqCst);
         let mut all = Written::default();
         for writer in self.writers {
@@ -103,15 +120,17 @@ impl Writer {
             tokio::time::sleep_until(next.into()).await;
             // What was missed while the database was away is not made up for.
             next = Instant::now().max(next + pace);
-            let path = format!("{}?{}-{count}", Plan::of_number(count).path(), self.number);
+            let numbers = count * self.rows..(count + 1) * self.rows;
+            let path = |number| format!("{}?{}-{number}", Plan::of_number(number).path(), self.number);
+            let paths: Vec<String> = numbers.map(path).collect();
             let roll_back = count % 10 == 9;
-            match timeout(PATIENCE, self.insert(conn.take(), &path, roll_back)).await {
-                Ok(Ok((id, used))) => {
+            match timeout(PATIENCE, self.insert(conn.take(), &paths, roll_back)).await {
+                Ok(Ok((first, used))) => {
                     if roll_back {
-                        written.rolled_back.push(path);
+                        written.rolled_back.extend(paths);
                     } else {
-                        written.committed.push(id);
-                        self.committed.fetch_add(1, Ordering::SeqCst);
+                        written.committed.extend(first..first + u64::from(self.rows));
+                        self.committed.fetch_add(paths.len(), Ordering::SeqCst);
                     }
                     conn = Some(used);
                 }
@@ -128,15 +147,21 @@ impl Writer {
         Ok(conn)
     }
 
-    async fn insert(&self, conn: Option<Conn>, path: &str, roll_back: bool) -> mysql_async::Result<(u64, Conn)> {
+    /// One transaction; the first of its jobs' keys, which follow one another.
+    async fn insert(&self, conn: Option<Conn>, paths: &[String], roll_back: bool) -> mysql_async::Result<(u64, Conn)> {
         let mut conn = if let Some(conn) = conn { conn } else { self.connect().await? };
-        let sql = "INSERT INTO queued_job (http_method, url, body, timeout_secs, retry_delay_secs, remaining_retries) \
-                   VALUES ('post', ?, 'x', 120, 0, ?)";
         if roll_back {
             conn.query_drop("START TRANSACTION").await?;
         }
-        let retries = retries_of(Plan::of_url(path));
-        conn.exec_drop(sql, (format!("{}{path}", self.url), retries)).await?;
+        let rows = vec!["('post', ?, 'x', 120, 0, ?)"; paths.len()].join(", ");
+        let sql = format!(
+            "INSERT INTO queued_job (http_method, url, body, timeout_secs, retry_delay_secs, remaining_retries) \
+             VALUES {rows}"
+        );
+        let values = paths
+            .iter()
+            .flat_map(|path| [Value::from(format!("{}{path}", self.url)), Value::from(retries_of(Plan::of_url(path)))]);
+        conn.exec_drop(sql, values.collect::<Vec<_>>()).await?;
         let id = conn.last_insert_id().unwrap_or_default();
         if roll_back {
             conn.query_drop("ROLLBACK").await?;

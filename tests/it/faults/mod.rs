@@ -1,5 +1,6 @@
 //! Faults under load: after each scenario one checker holds the handler's own record against the tables.
 
+mod batches;
 mod checker;
 mod checker_tests;
 mod clocks;

@@ -1,5 +1,6 @@
 //! The network between service and database: cut, stalled, half-open, trickling; answers lost at the worst moment.
 
+use super::batches::Batches;
 use super::checker::check;
 use super::load::{Load, Written};
 use super::{ENOUGH, NO_SWEEP, base, following, ledger, report, stage, times};
@@ -8,32 +9,41 @@ use crate::support::proxy::{CutPoint, Proxy, Way};
 use std::time::Duration;
 
 /// What a deed's statement holds and no other's does.
-const CLAIM: &[u8] = b"FOR UPDATE SKIP LOCKED) AS free";
+const CLAIM: &[u8] = b"job.last_started_at = NOW()";
 const FINISH: &[u8] = b"JSON_TABLE";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_cut_under_load_cost_no_job_and_double_none() {
+    connections_cut(Batches::Any).await;
+}
+
+pub(super) async fn connections_cut(batches: Batches) {
     let (database, receiver) = stage().await;
     let proxy = Proxy::start(database.server().address()).await;
-    let mut service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
-    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let mut service = following(&database.ini_at(proxy.port(), &batches.settings())).await;
+    let load = batches.load(&database, &base(&receiver));
     for _ in 0..times(8, 100) {
         tokio::time::sleep(Duration::from_millis(250)).await;
         proxy.cut_all();
     }
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
-    report("connections cut", format!("{found:?}"));
+    batches.assert_formed(&database).await;
+    report(&batches.name("connections cut"), format!("{found:?}"));
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
     ledger::assert_lost_only_to(&service, &ledger::BROKEN);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_or_a_finish_cut_at_its_worst_moment_under_load_is_done_once() {
+    cut_at_the_worst_moment(Batches::Any).await;
+}
+
+pub(super) async fn cut_at_the_worst_moment(batches: Batches) {
     let (database, receiver) = stage().await;
     let proxy = Proxy::start(database.server().address()).await;
-    let mut service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
-    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let mut service = following(&database.ini_at(proxy.port(), &batches.settings())).await;
+    let load = batches.load(&database, &base(&receiver));
     // Before the server has the statement; and when it was carried out, but its answer never comes.
     for _ in 0..times(2, 50) {
         for deed in [CLAIM, FINISH] {
@@ -44,7 +54,8 @@ async fn a_claim_or_a_finish_cut_at_its_worst_moment_under_load_is_done_once() {
     }
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
-    report("commit unknown", format!("{found:?}"));
+    batches.assert_formed(&database).await;
+    report(&batches.name("commit unknown"), format!("{found:?}"));
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
     ledger::assert_lost_only_to(&service, &ledger::BROKEN);
 }

@@ -1,0 +1,119 @@
+//! The same faults with batches forced to one job and forced large, for claims and for results.
+
+use super::load::Load;
+use super::{NO_SWEEP, database, kills, network};
+use crate::support::database::TestDatabase;
+use std::time::Duration;
+
+/// Jobs in each transaction of the load that makes batches large.
+const ROWS: u32 = 100;
+/// A batch of so many is large.
+const LARGE: u64 = 30;
+
+/// How large the batches of a scenario are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Batches {
+    /// As they form by themselves.
+    Any,
+    /// No claim and no write-back takes more than one job.
+    OfOne,
+    /// A hundred jobs come at a time, there are slots for all of them, and their calls end together.
+    Large,
+}
+
+impl Batches {
+    pub fn settings(self) -> String {
+        let dispatch = match self {
+            Batches::Any => "",
+            Batches::OfOne => "[dispatch]\nbatch_size: 1\n",
+            Batches::Large => "[dispatch]\nbatch_size: 1000\nmax_in_flight: 2000\nmax_in_flight_per_host: 2000\n",
+        };
+        format!("{NO_SWEEP}{dispatch}")
+    }
+
+    /// Some hundred jobs a second.
+    pub fn load(self, database: &TestDatabase, url: &str) -> Load {
+        match self {
+            Batches::Any | Batches::OfOne => Load::start(database, url, (4, 60)),
+            Batches::Large => Load::start_in_bulk(database, url, (2, 2), ROWS),
+        }
+    }
+
+    /// How a scenario is told apart from its other forms.
+    pub fn name(self, scenario: &str) -> String {
+        match self {
+            Batches::Any => scenario.to_owned(),
+            Batches::OfOne => format!("{scenario}, batches of one"),
+            Batches::Large => format!("{scenario}, large batches"),
+        }
+    }
+
+    /// How long each call takes: with large batches for most of the time, so that a kill finds many under way.
+    pub fn calls_take(self) -> Duration {
+        Duration::from_millis(if self == Batches::Large { 150 } else { 10 })
+    }
+
+    /// The rows show it: a claim has one token, and those that one write-back makes due again have one `run_at`.
+    pub async fn assert_formed(self, database: &TestDatabase) {
+        self.assert_sizes(database, ("claim", "claim_token", "TRUE"), LARGE).await;
+        let retried = "url LIKE '%/flaky?%' AND attempt = 2 AND NOT EXISTS \
+                       (SELECT 1 FROM queued_job_log WHERE job_id = queued_job.id AND msg LIKE '%taken back%')";
+        // One job in ten is tried again.
+        self.assert_sizes(database, ("write-back", "run_at", retried), LARGE / 10).await;
+    }
+
+    async fn assert_sizes(self, database: &TestDatabase, (what, column, rows): (&str, &str, &str), large: u64) {
+        let sql = format!(
+            "SELECT CAST(MAX(jobs) AS UNSIGNED), CAST(SUM(IF(jobs >= {large}, jobs, 0)) AS UNSIGNED), \
+             CAST(SUM(jobs) AS UNSIGNED) \
+             FROM (SELECT COUNT(*) AS jobs FROM queued_job WHERE {rows} GROUP BY {column}) AS batches"
+        );
+        let (largest, in_large, all): (u64, u64, u64) = database.query_one(&sql).await;
+        let holds = match self {
+            Batches::Any => true,
+            Batches::OfOne => largest == 1,
+            Batches::Large => in_large * 2 > all,
+        };
+        assert!(holds, "{self:?}: a {what} of {largest} is the largest; {in_large} of {all} jobs came in large ones");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_with_batches_of_one() {
+    kills::killed_again_and_again(Batches::OfOne).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_with_large_batches() {
+    kills::killed_again_and_again(Batches::Large).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deaths_of_the_database_with_batches_of_one() {
+    database::killed_or_restarted(Batches::OfOne).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deaths_of_the_database_with_large_batches() {
+    database::killed_or_restarted(Batches::Large).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_cut_with_batches_of_one() {
+    network::connections_cut(Batches::OfOne).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_cut_with_large_batches() {
+    network::connections_cut(Batches::Large).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_and_finishes_of_one_cut_at_their_worst_moment() {
+    network::cut_at_the_worst_moment(Batches::OfOne).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_claims_and_finishes_cut_at_their_worst_moment() {
+    network::cut_at_the_worst_moment(Batches::Large).await;
+}
