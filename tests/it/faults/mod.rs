@@ -6,6 +6,7 @@ mod checker_tests;
 mod clocks;
 mod database;
 mod disk;
+mod encryption;
 mod kills;
 mod ledger;
 mod limits;

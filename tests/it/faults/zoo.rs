@@ -1,14 +1,14 @@
 //! Everything that may stand in a log, together and under load, with the real service.
 
 use super::checker::check;
-use super::load::{Load, Written};
+use super::load::Load;
 use super::menagerie::{
     alter, foreign_tables, huge_rows, rename_for_a_moment, shadow_table, toggle_checksums, wide_table,
 };
 use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, stage_on, times};
 use crate::support::database::TestServer;
 use crate::support::factory::job;
-use crate::support::server::{OwnServer, server_plugin};
+use crate::support::server::OwnServer;
 use crate::support::wait::until;
 use std::time::Duration;
 
@@ -67,35 +67,4 @@ async fn whatever_stands_in_the_log_under_load_no_job_is_lost_or_doubled() {
         ledger::assert_lost_only_to(service, &["lost_to_decode"]);
         assert!(!ledger::counted(service).contains_key("stream_panics"));
     }
-}
-
-/// MySQL takes its keys from a component that is configured beside the program itself, which is not ours to change.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_encrypted_log_is_followed() {
-    if TestServer::get().is_mysql() {
-        return;
-    }
-    let Some(folder) = server_plugin("file_key_management.so") else {
-        return eprintln!("skipped: this server comes without file_key_management");
-    };
-    let keys = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(keys.path(), format!("1;{}\n", "a7addd9adea9978fda19f21e6be987880e68ac92632ca052e5bb42b1a506939a"))
-        .unwrap();
-    std::fs::set_permissions(keys.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    let server = OwnServer::start(&[
-        &format!("--plugin-dir={}", folder.display()),
-        "--plugin-load-add=file_key_management",
-        &format!("--file-key-management-filename={}", keys.path().display()),
-        "--encrypt-binlog=1",
-    ])
-    .await;
-    let (database, receiver) = stage_on(server.access()).await;
-    let mut service = following(&database.ini(NO_SWEEP)).await;
-    tokio::time::sleep(Duration::from_millis(1_700)).await;
-    assert_eq!(database.query_one::<u8>("SELECT @@encrypt_binlog").await, 1);
-    job().url(receiver.url("/work")).insert_times(&database, 50).await;
-    let found = check(&database, &receiver, &Written::default()).await;
-    assert_eq!((found.jobs, found.calls), (50, 50), "{found:?}");
-    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
-    ledger::assert_nothing_lost(&service);
 }

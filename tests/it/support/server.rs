@@ -28,18 +28,27 @@ pub struct OwnServer {
 impl OwnServer {
     /// Starts one with more options for the server, such as `--log-bin-compress=1`.
     pub async fn start(arguments: &[&str]) -> OwnServer {
+        OwnServer::start_program(server_program(), arguments).await
+    }
+
+    /// The same with a program that is set up otherwise.
+    pub async fn start_program(program: PathBuf, arguments: &[&str]) -> OwnServer {
         let folder = TempDir::new().unwrap();
         // The server runs as another user when we are root.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let mut server = OwnServer::start_in(folder.path(), arguments).await;
+        let mut server = OwnServer::start_program_in(program, folder.path(), arguments).await;
         server.folder = Some(folder);
         server
     }
 
-    /// The same on a folder that is the caller's.
+    /// The server under test on a folder that is the caller's.
     pub async fn start_in(folder: &Path, arguments: &[&str]) -> OwnServer {
+        OwnServer::start_program_in(server_program(), folder, arguments).await
+    }
+
+    async fn start_program_in(program: PathBuf, folder: &Path, arguments: &[&str]) -> OwnServer {
         let mut options = ServerOptions::new(folder.join("server"));
-        options.program = Some(server_program());
+        options.program = Some(program);
         options.open_root = true;
         options.arguments = arguments.iter().map(ToString::to_string).collect();
         let running = PrivateServer::start(&options).await.unwrap();
