@@ -10,6 +10,8 @@
 #   built_program PROFILE  where cargo puts the program: PROFILE is debug or release
 
 missing_packages=()
+# As `rust-version` in Cargo.toml says.
+oldest_rust=1.88
 
 say() { printf '%s\n' "strings-queue: $*" >&2; }
 
@@ -29,9 +31,19 @@ need_rust() {
     local folder=${CARGO_HOME:-${HOME:-}/.cargo}/bin
     if ! command -v cargo >/dev/null && [ -x "$folder/cargo" ]; then export PATH="$folder:$PATH"; fi
     command -v cargo >/dev/null ||
-        die "needs Rust 1.88 or newer, and cargo is not there. Install it as https://rustup.rs says, then run this again."
+        die "needs Rust $oldest_rust or newer, and cargo is not there. Install it as https://rustup.rs says, then run this again."
+    find_toolchain
+    local version
+    version=$(cargo --version | sed -n 's/^cargo \([0-9.]*\).*/\1/p')
+    # One that does not tell its version is taken at its word.
+    [ -z "$version" ] || [ "$(printf '%s\n' "$oldest_rust" "$version" | sort -V | head -n 1)" = "$oldest_rust" ] ||
+        die "needs Rust $oldest_rust or newer, and this is $version. Get a newer one as https://rustup.rs says, then run this again."
+}
+
+# rustup's cargo looks for its toolchains in the home folder; that of another user has them beside it.
+find_toolchain() {
+    local folder
     cargo_runs && return
-    # rustup's cargo looks for its toolchains in the home folder; that of another user has them beside it.
     folder=$(dirname "$(dirname "$(dirname "$(command -v cargo)")")")/.rustup
     if [ -z "${RUSTUP_HOME:-}" ] && [ -d "$folder" ]; then export RUSTUP_HOME=$folder; fi
     cargo_runs || die "cargo is there and does not run: $(cargo --version 2>&1 | head -n 1)"

@@ -11,6 +11,7 @@ use mysql_async::prelude::Queryable;
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(30);
 
 /// How many statements the server was sent so far. Each look is one itself, and is counted before it is answered.
 async fn statements(conn: &mut Conn) -> u64 {
@@ -54,12 +55,11 @@ async fn no_statement_is_sent_while_nothing_happens() {
     until("the others are done", SOON, async || completed(&database).await == 20).await;
     let mut conn = Conn::new(server.access().opts(None)).await.unwrap();
     until_quiet(&mut conn).await;
-    let secs = if std::env::var_os("STRINGS_QUEUE_SLOW").is_some() { 30 } else { 5 };
     let before = statements(&mut conn).await;
-    tokio::time::sleep(Duration::from_secs(secs)).await;
+    tokio::time::sleep(IDLE).await;
     let sent = statements(&mut conn).await - before - 1;
     let told: Vec<String> = services.iter().flat_map(Service::lines).collect();
-    assert_eq!(sent, 0, "statements in {secs} idle seconds; the services said:\n{}", told.join("\n"));
+    assert_eq!(sent, 0, "statements in {IDLE:?}; the services said:\n{}", told.join("\n"));
     // They were not asleep for good.
     database.execute(&format!("UPDATE queued_job SET run_at = NOW(6) WHERE id = {later}")).await;
     until("the last one is done", SOON, async || completed(&database).await == 21).await;

@@ -15,6 +15,7 @@ mod migrations;
 mod moves;
 mod operations;
 mod packaging;
+mod promptness;
 mod quickstart;
 mod sandbox;
 mod store;

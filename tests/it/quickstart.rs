@@ -301,6 +301,20 @@ async fn a_build_that_fails_is_told() {
     assert!(stderr.ends_with("strings-queue: the build failed\n"), "{stderr}");
 }
 
+#[tokio::test]
+async fn a_rust_that_is_too_old_is_told_with_the_version_that_is_needed() {
+    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    let oldest = manifest.split("rust-version = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let place = Place::new();
+    std::fs::write(place.path("db.ini"), "").unwrap();
+    for (version, too_old) in [("1.65.0", true), ("1.9.0", true), (&format!("{oldest}.0"), false), ("2.0.0", false)] {
+        place.script("bin/cargo", &format!("if [ \"$1\" = --version ]; then echo 'cargo {version} (0 2022)'; fi"));
+        let (code, _, stderr) = run_to_end(&place, &["db.ini"]).await;
+        let told = format!("needs Rust {oldest} or newer, and this is {version}");
+        assert_eq!(code == Some(1) && stderr.contains(&told), too_old, "{version}: {code:?} {stderr}");
+    }
+}
+
 /// Everything that `./run.sh` may read of the project is in the project, wherever it is called from.
 #[test]
 fn the_script_is_found_through_a_link() {

@@ -18,6 +18,8 @@ pub(super) struct Facts {
     pub(super) database: String,
     /// The log; none when the server keeps none, an error number when we may not see it.
     pub(super) log: Result<Option<LogFacts>, u16>,
+    /// What our account was granted on the whole server, and its roles: each GRANT up to its TO.
+    pub(super) server_grants: Vec<String>,
     /// An error number when it can't be told.
     pub(super) schema: Result<SchemaState, u16>,
     pub(super) probes: Vec<(Probe, Tried)>,
@@ -54,6 +56,13 @@ pub(super) struct IndexFacts {
     pub(super) columns: String,
 }
 
+impl Facts {
+    /// Whether there is a table to follow the log for.
+    pub(super) fn has_table(&self) -> bool {
+        self.columns.iter().any(|column| column.table == "queued_job" && column.name == "id")
+    }
+}
+
 const OURS: &str = "TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ('queued_job', 'queued_job_log', \
      'queued_job_migration')";
 
@@ -70,6 +79,7 @@ pub(super) async fn read(session: &mut Session, database: &str) -> Result<Facts,
             account: quoted_account(&account.unwrap_or_default()),
             database: database.to_owned(),
             log: known(log(conn, server.flavour).await)?,
+            server_grants: server_grants(conn).await?,
             schema: known(schema_state(conn).await)?,
             probes: probes::try_all(conn).await?,
             engines: engines(conn).await?,
@@ -96,6 +106,14 @@ async fn log(conn: &mut Conn, flavour: Flavour) -> Result<Option<LogFacts>, Stor
         let head = LogHead { file: row.get(0)?, offset: row.get(1)? };
         Some(LogFacts { head, only: row.get(2)?, ignored: row.get(3)? })
     }))
+}
+
+/// What a role brings along is not among them: MySQL shows it only when the role is named. After the TO, MariaDB shows a
+/// hash of the password.
+async fn server_grants(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
+    let all: Vec<String> = conn.query("SHOW GRANTS").await?;
+    let granted = all.iter().filter_map(|line| line.split_once(" TO ")).map(|(granted, _)| granted.to_owned());
+    Ok(granted.filter(|granted| granted.ends_with(" ON *.*") || !granted.contains(" ON ")).collect())
 }
 
 async fn engines(conn: &mut Conn) -> Result<Vec<(String, Option<String>)>, StoreError> {

@@ -77,7 +77,7 @@ impl Inspection {
     /// Whether there is a table to follow the log for.
     #[must_use]
     pub fn has_table(&self) -> bool {
-        self.facts.columns.iter().any(|column| column.table == "queued_job" && column.name == "id")
+        self.facts.has_table()
     }
 
     /// Whether the log shows every row that is inserted.

@@ -7,6 +7,7 @@ use crate::store::grants::{Scope, follow_grant, grant_statement};
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut found: Vec<Finding> = facts.probes.iter().filter_map(|tried| judge_probe(facts, tried)).collect();
+    found.extend(judge_reading(facts));
     found.extend(judge_log_status(facts));
     found
 }
@@ -37,6 +38,22 @@ fn missing(facts: &Facts, privilege: &str, scope: Scope) -> Finding {
         Scope::Table(table) => format!("the account {account} lacks {privilege} on {database}.{table}"),
     };
     Finding::fault(Topic::Rights, what, grant_statement(privilege, scope, database, account))
+}
+
+/// Whether we may read the log is told by reading it. Where that can't be tried yet, because we may not see its end or
+/// there is no table to follow it for, the grants tell; unless a role may bring the right along.
+fn judge_reading(facts: &Facts) -> Option<Finding> {
+    let can_be_tried = facts.log.is_ok() && facts.has_table();
+    let [read, _] = follow_grant(facts.server.flavour).privileges else { return None };
+    let may_have_it =
+        |line: &String| [read, "ALL PRIVILEGES"].iter().any(|right| line.contains(right)) || is_role(line);
+    let is_known = can_be_tried || facts.server_grants.iter().any(may_have_it) || !facts.server.is_on("log_bin");
+    (!is_known).then(|| missing(facts, read, Scope::Server))
+}
+
+/// All other grants are on something.
+fn is_role(grant: &str) -> bool {
+    !grant.contains(" ON ")
 }
 
 /// Without a log there is nothing to see; that is told of elsewhere.
@@ -87,6 +104,30 @@ mod tests {
         assert_eq!(judge(&facts)[4].mend, "GRANT BINLOG MONITOR ON *.* TO 'queue'@'%';");
         facts.server = server(&[("log_bin", "OFF")]);
         assert_eq!(judge(&facts).len(), 4);
+    }
+
+    #[test]
+    fn the_right_to_read_the_log_is_told_by_the_grants_where_it_cant_be_tried() {
+        let told = |grant: &str, log: bool, table: bool| {
+            let mut facts = facts();
+            facts.server_grants = vec!["GRANT USAGE ON *.*".to_owned(), grant.to_owned()];
+            if !log {
+                facts.log = Err(1227);
+            }
+            if !table {
+                facts.columns.clear();
+            }
+            judge(&facts).into_iter().map(|finding| finding.mend).collect::<Vec<_>>()
+        };
+        let [read, status] =
+            ["REPLICATION SLAVE", "REPLICATION CLIENT"].map(|right| format!("GRANT {right} ON *.* TO 'queue'@'%';"));
+        let other = "GRANT PROCESS ON *.*";
+        assert_eq!(told(other, false, true), [read.clone(), status.clone()]);
+        assert_eq!(told(other, true, false), [read]);
+        assert!(told(other, true, true).is_empty(), "it is tried");
+        for grant in ["GRANT ALL PRIVILEGES ON *.*", "GRANT REPLICATION SLAVE, PROCESS ON *.*", "GRANT `keeper`@`%`"] {
+            assert_eq!(told(grant, false, true), [status.as_str()], "{grant}");
+        }
     }
 
     #[test]

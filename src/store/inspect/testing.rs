@@ -38,6 +38,7 @@ pub(super) fn facts() -> Facts {
         account: "'queue'@'%'".to_owned(),
         database: "shop".to_owned(),
         log: Ok(Some(LogFacts { head, only: String::new(), ignored: String::new() })),
+        server_grants: vec!["GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.*".to_owned()],
         schema: Ok(SchemaState::Current),
         probes: Vec::new(),
         engines: tables.map(|table| (table.to_owned(), Some("InnoDB".to_owned()))).to_vec(),

@@ -60,8 +60,9 @@ ALTER TABLE queued_job
 -- In pieces.
 UPDATE queued_job_log SET msg = LEFT(msg, 16000) WHERE LENGTH(msg) > 16000;
 
+-- A line of no job keeps its place in the log.
 -- In pieces.
-UPDATE queued_job_log SET msg = '' WHERE msg IS NULL;
+UPDATE queued_job_log SET job_id = COALESCE(job_id, 0), msg = COALESCE(msg, '') WHERE job_id IS NULL OR msg IS NULL;
 
 ALTER TABLE queued_job_log
     MODIFY id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,

@@ -140,6 +140,27 @@ fn lack(account: &Account, database: &TestDatabase, privilege: &str, scope: Scop
 }
 
 #[tokio::test]
+async fn all_that_following_needs_is_named_at_once_with_tables_and_without() {
+    let (database, account) = granted().await;
+    let ini = account.ini(&database, "");
+    let follow = follow_grant(flavour(&database));
+    take_away(&account, &follow.statement(database.name(), &account.quoted())).await;
+    let each = follow.privileges.iter();
+    let mends: Vec<String> =
+        each.map(|right| grant_statement(right, follow.scope, database.name(), &account.quoted())).collect();
+    let checked = check(&ini).await;
+    assert_eq!(checked.sql(), mends, "{checked}");
+    database.execute("DROP TABLE queued_job, queued_job_log, queued_job_migration").await;
+    let checked = check(&ini).await;
+    for mend in &mends {
+        assert!(checked.sql().contains(mend), "{mend}: {checked}");
+        account.run(mend.trim_end_matches(';')).await;
+    }
+    let checked = check(&ini).await;
+    assert!(!checked.to_string().contains("REPLICATION"), "{checked}");
+}
+
+#[tokio::test]
 async fn an_account_without_any_right_is_told_of_all_of_them() {
     let database = TestDatabase::with_schema().await;
     let account = Account::create(&database).await;

@@ -52,7 +52,7 @@ pub async fn create_tables(database: &TestDatabase, Make { engine, charset }: Ma
            remaining_retries int(11) not null default 10, retry_delay_secs int(11) not null default 60, \
            primary key (id)) {made}; \
          CREATE TABLE queued_job_log (id bigint(20) unsigned not null auto_increment, \
-           job_id bigint(20) unsigned not null, msg text, created_at timestamp, primary key (id)) {made}"
+           job_id bigint(20) unsigned null, msg text, created_at timestamp, primary key (id)) {made}"
     );
     database.execute(&tables).await;
 }

@@ -101,16 +101,19 @@ async fn texts_keep_their_letters_and_huge_ones_are_cut() {
         job().body("Müßiggang").set("last_response", "ä".repeat(30_000)).insert(&database).await;
         database
             .execute(
-                "INSERT INTO queued_job_log (job_id, msg) VALUES (1, NULL), (1, 'größer'), (1, REPEAT('ö', 32000))",
+                "INSERT INTO queued_job_log (job_id, msg) VALUES (1, NULL), (1, 'größer'), (1, REPEAT('ö', 32000)), \
+                   (NULL, 'of no job'), (NULL, NULL)",
             )
             .await;
         migrate(&database).await;
         let row: (String, usize, String) =
             database.query_one("SELECT body, CHAR_LENGTH(last_response), LEFT(last_response, 2) FROM queued_job").await;
         assert_eq!(row, ("Müßiggang".into(), 16_000, "ää".into()), "{make:?}");
-        let log = "SELECT LEFT(msg, 6), CHAR_LENGTH(msg) FROM queued_job_log ORDER BY id";
-        let lines: Vec<(String, usize)> = database.query(log).await;
-        let expected = [(String::new(), 0), ("größer".into(), 6), ("öööööö".into(), 16_000)];
+        let log = "SELECT job_id, LEFT(msg, 6), CHAR_LENGTH(msg) FROM queued_job_log ORDER BY id";
+        let lines: Vec<(u64, String, usize)> = database.query(log).await;
+        let line = |job, text: &str, length| (job, text.to_owned(), length);
+        let expected =
+            [line(1, "", 0), line(1, "größer", 6), line(1, "öööööö", 16_000), line(0, "of no ", 9), line(0, "", 0)];
         assert_eq!(lines, expected, "{make:?}");
     }
 }
