@@ -5,6 +5,7 @@ use super::load::Written;
 use super::{NO_SWEEP, following, ledger, report, stage, stage_on, times};
 use crate::support::database::{TestDatabase, TestServer};
 use crate::support::factory::job;
+use crate::support::pair::Pair;
 use crate::support::receiver::Receiver;
 use crate::support::server::OwnServer;
 use crate::support::wait::throughout;
@@ -59,6 +60,20 @@ async fn a_server_that_does_not_sync_its_log_shows_every_job() {
     let server = OwnServer::start(&["--sync-binlog=0"]).await;
     let found = write_and_check(&stage_on(server.access()).await, times(1_000, 50_000)).await;
     report("sync_binlog=0", format!("{found:?}"));
+}
+
+/// Each commit shows in the log first and in SQL when the replica has it, which may be a good while later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_waits_for_its_replica_shows_every_job() {
+    let pair = Pair::start().await;
+    let found = write_and_check(&stage_on(pair.cluster.access(0)).await, times(1_000, 50_000)).await;
+    // Those that the server commits together are counted once.
+    let [with, without] = pair.answered().await;
+    assert!(
+        with * WRITERS as u64 >= found.jobs as u64 && without == 0,
+        "{with} with the replica, {without} without it"
+    );
+    report("semi-sync", format!("{found:?}"));
 }
 
 /// The log shows the rows at once; SQL shows them when the acknowledgement has come, or its time is over.

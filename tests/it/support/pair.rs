@@ -39,6 +39,10 @@ impl Pair {
             "CREATE USER {REPLICATION} IDENTIFIED BY '{PASSWORD}'; GRANT REPLICATION SLAVE ON *.* TO {REPLICATION}"
         );
         self.cluster.execute_on(0, &account).await;
+        // Before the replica connects: then it is told to acknowledge. Whatever is committed from now on waits for it.
+        let switch =
+            if self.cluster.is_mysql() { "rpl_semi_sync_source_enabled" } else { "rpl_semi_sync_master_enabled" };
+        self.cluster.execute_on(0, &format!("SET GLOBAL {switch} = ON")).await;
         let port = self.cluster.access(0).port;
         let from = if self.cluster.is_mysql() {
             format!(
@@ -57,9 +61,14 @@ impl Pair {
 
     /// From when the replica acknowledges.
     async fn wait_for_the_replica(&self) {
-        let status =
-            if self.cluster.is_mysql() { "Rpl_semi_sync_source_clients" } else { "Rpl_semi_sync_master_clients" };
-        until("the replica acknowledges", ELECTED, async || self.status(0, status).await == "1").await;
+        let status = self.status_name("clients");
+        until("the replica acknowledges", ELECTED, async || self.status(0, &status).await == "1").await;
+        assert_eq!(self.status(0, &self.status_name("status")).await, "ON", "the primary waits for it");
+    }
+
+    fn status_name(&self, what: &str) -> String {
+        let primary = if self.cluster.is_mysql() { "source" } else { "master" };
+        format!("Rpl_semi_sync_{primary}_{what}")
     }
 
     /// Waits until the replica has all.
@@ -73,6 +82,12 @@ impl Pair {
             tables >= Some(3) && users == Some(1)
         })
         .await;
+    }
+
+    /// How many commits the primary answered when the replica had them, and how many without it.
+    pub async fn answered(&self) -> [u64; 2] {
+        let count = async |what: &str| self.status(0, &self.status_name(what)).await.parse().unwrap();
+        [count("yes_tx").await, count("no_tx").await]
     }
 
     async fn status(&self, member: usize, name: &str) -> String {
