@@ -247,7 +247,7 @@ fn log_outcome(
     (duration, outcome): (Duration, &Outcome),
 ) {
     let message = messages::one_line(&messages::finished(job, outcome));
-    let duration_ms = duration.as_secs_f64() * 1e3;
+    let duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
     let (job, attempt, status) = (job.0, attempt.0, status.unwrap_or(0));
     match outcome {
         Outcome::Succeeded { .. } | Outcome::Interrupted => {

@@ -62,7 +62,7 @@ impl DemoHandler {
 
 async fn answer(request: Request) -> (StatusCode, String) {
     let (head, body) = request.into_parts();
-    let length = to_bytes(body, MAX_BODY).await.map_or(0, |body| body.len());
+    let length = to_bytes(body, MAX_BODY).await.map_or_else(|_| "too many".to_owned(), |body| body.len().to_string());
     let (status, word) = match head.uri.path() {
         "/busy" => (StatusCode::SERVICE_UNAVAILABLE, "busy, try again later"),
         "/fail" => (StatusCode::INTERNAL_SERVER_ERROR, "failed, do not try again"),
@@ -71,7 +71,7 @@ async fn answer(request: Request) -> (StatusCode, String) {
     let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-");
     let (job, attempt) = (header("strings-queue-job-id"), header("strings-queue-attempt"));
     let (method, path) = (&head.method, head.uri.path());
-    tracing::info!(%method, path, job, attempt, body_bytes = length, status = status.as_u16(), "demo handler called");
+    tracing::info!(%method, path, job, attempt, body_bytes = %length, status = status.as_u16(), "demo handler called");
     (status, format!("{word}\ndemo handler: {method} {path}, {length} bytes\n"))
 }
 
