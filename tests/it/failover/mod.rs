@@ -5,6 +5,7 @@ mod group;
 mod hosts;
 mod load;
 mod pair;
+mod partition;
 
 use crate::support::database::TestServer;
 use crate::support::service::Service;

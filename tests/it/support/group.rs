@@ -2,6 +2,7 @@
 
 use super::cluster::{Cluster, ELECTED};
 use super::database::TestServer;
+use super::islands::Islands;
 use super::server::OwnServer;
 use super::wait::until;
 use mysql_async::Conn;
@@ -26,10 +27,33 @@ impl Group {
         if !TestServer::get().is_mysql() {
             return None;
         }
-        let ports = free_ports();
-        let [first, second, third] = [0, 1, 2].map(|member| options(member, &ports));
+        let addresses: Vec<String> = free_ports().iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let [first, second, third] = [0, 1, 2].map(|member| options(member, &addresses));
         let (first, second, third) = tokio::join!(started(first), started(second), started(third));
-        let mut group = Group { cluster: Cluster::of(vec![first, second, third]) };
+        Some(Group::of(vec![first, second, third]).await)
+    }
+
+    /// The same with each member on an island of its own; none where there can be no islands.
+    pub async fn start_on_islands(more: &[&str]) -> Option<(Group, Islands)> {
+        if !TestServer::get().is_mysql() {
+            return None;
+        }
+        let mut islands = Islands::new(MEMBERS)?;
+        let addresses: Vec<String> = (0..MEMBERS).map(|member| format!("{}:33061", islands.address(member))).collect();
+        let mut members = Vec::new();
+        for member in 0..MEMBERS {
+            let mut options = options(member, &addresses);
+            options.extend(["--bind-address=0.0.0.0".to_owned(), format!("--report-host={}", islands.address(member))]);
+            options.extend(more.iter().map(ToString::to_string));
+            let mut server = islands.on(member, started(options)).await;
+            server.reached_by(islands.lead_to(member, server.access().port));
+            members.push(server);
+        }
+        Some((Group::of(members).await, islands))
+    }
+
+    async fn of(members: Vec<OwnServer>) -> Group {
+        let mut group = Group { cluster: Cluster::of(members) };
         for member in 0..MEMBERS {
             group.prepare(member).await;
         }
@@ -39,7 +63,7 @@ impl Group {
         group.cluster.set_up().await;
         // One that comes back outside the group must take no writes.
         group.cluster.members.iter_mut().for_each(|member| member.add_option("--super-read-only=ON"));
-        Some(group)
+        group
     }
 
     /// What each member is told once, and keeps to itself.
@@ -130,8 +154,7 @@ fn free_ports() -> Vec<u16> {
 
 /// A member that is silent is expelled as soon as the others notice, which takes them five seconds. What the servers
 /// have written survives their own death, if not the machine's: three of them share one disk.
-fn options(member: usize, ports: &[u16]) -> Vec<String> {
-    let seeds: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+fn options(member: usize, seeds: &[String]) -> Vec<String> {
     let own = &seeds[member];
     vec![
         format!("--server-id={}", member + 1),
@@ -148,7 +171,7 @@ fn options(member: usize, ports: &[u16]) -> Vec<String> {
         "--loose-group-replication-recovery-get-public-key=ON".to_owned(),
         format!("--loose-group-replication-local-address={own}"),
         format!("--loose-group-replication-group-seeds={}", seeds.join(",")),
-        "--loose-group-replication-ip-allowlist=127.0.0.1/8".to_owned(),
+        "--loose-group-replication-ip-allowlist=127.0.0.1/8,10.77.0.0/24".to_owned(),
         "--loose-group-replication-member-expel-timeout=0".to_owned(),
         "--loose-group-replication-autorejoin-tries=0".to_owned(),
     ]

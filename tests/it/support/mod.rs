@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod database;
 pub mod factory;
 pub mod group;
+pub mod islands;
 pub mod keyring;
 pub mod names;
 pub mod pair;

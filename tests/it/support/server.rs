@@ -63,6 +63,11 @@ impl OwnServer {
         &self.access
     }
 
+    /// From now on it is reached by another port of this machine, which leads to its own.
+    pub fn reached_by(&mut self, port: u16) {
+        self.access.port = port;
+    }
+
     /// Its process, for signals.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.running.as_ref().expect("a running server").pid()).unwrap()
