@@ -1,9 +1,9 @@
 //! Rows that can't be used: each fails its own job at once, says why in one message, and delays no other.
 
-use super::{Rig, SOON};
+use super::{Rig, SOON, insert_many};
 use crate::support::database::TestDatabase;
 use crate::support::factory::{JobRow, job};
-use crate::support::receiver::Receiver;
+use crate::support::receiver::{Answer, Gate, Receiver};
 use crate::support::wait::until;
 use mysql_async::prelude::Queryable;
 
@@ -106,16 +106,23 @@ async fn insert_mixed(database: &TestDatabase, good: &str) {
     database.insert(&sql, vec![good.into(), good.into()]).await;
 }
 
+/// One slot is left for all two thousand: an unusable row that kept it, or held it for a moment only, would hold up the
+/// good ones behind it. And no unusable row waits for the slots of calls that last.
 #[tokio::test]
 async fn a_thousand_unusable_rows_among_a_thousand_good_ones_delay_none_of_them() {
-    let (rig, receiver) = (Rig::start("[dispatch]\nmax_in_flight_per_host: 20\n").await, Receiver::start().await);
+    let settings = "[dispatch]\nmax_in_flight: 21\nmax_in_flight_per_host: 20\n";
+    let (rig, receiver, slow) = (Rig::start(settings).await, Receiver::start().await, Receiver::start().await);
+    let gate = Gate::closed();
+    slow.on("/", Answer::ok().behind(&gate));
     rig.service.wait_for_line("following the log", SOON).await;
+    insert_many(&rig.database, 100, &slow.url("/"), "NULL").await;
+    slow.wait_for(20, SOON).await;
     insert_mixed(&rig.database, &receiver.url("/")).await;
     receiver.wait_for(1_000, SOON).await;
-    until("all are final", SOON, async || {
+    until("all of them are final", SOON, async || {
         let states = "SELECT CAST(state AS CHAR), result_code, attempt, remaining_retries, COUNT(*), \
              (SELECT COUNT(*) FROM queued_job_log WHERE msg LIKE '%Job failed permanently: unusable %') \
-             FROM queued_job GROUP BY 1, 2, 3, 4 ORDER BY 1";
+             FROM queued_job WHERE http_method = 'get' GROUP BY 1, 2, 3, 4 ORDER BY 1";
         let found: Vec<(String, Option<i32>, u32, i32, i64, i64)> = rig.database.query(states).await;
         found
             == [
@@ -125,4 +132,7 @@ async fn a_thousand_unusable_rows_among_a_thousand_good_ones_delay_none_of_them(
     })
     .await;
     assert_eq!(receiver.count(), 1_000);
+    assert_eq!((slow.count(), slow.in_flight()), (20, 20), "they were being called all the time");
+    gate.open();
+    slow.wait_for(100, SOON).await;
 }
