@@ -10,7 +10,7 @@ use crate::store::inspect::{Finding, Inspection, Terms, inspect, inspect_others,
 use crate::wakeup::Wakeup;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::instrument::WithSubscriber;
@@ -20,6 +20,9 @@ use tracing::subscriber::NoSubscriber;
 const FOLLOWING: Duration = Duration::from_secs(10);
 /// How many tries of the watcher it takes to believe a reason that may pass.
 const TRIES: usize = 3;
+/// How long the log is not followed before a running service looks for the fault: a stream that breaks, and is back sooner,
+/// is nothing to mend. The watcher's own line says that it broke.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at a log that does not show every row.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -73,8 +76,8 @@ async fn follow_for_a_moment(store: &Store, binlog: &BinlogConfig) -> Option<Str
     (!following).then_some(last)
 }
 
-/// Inspects whenever the log begins to be followed, or can't be for another reason, and warns of what is new.
-/// `whole` tells whether the log shows every row.
+/// Inspects whenever the log begins to be followed, or can't be for some seconds and for another reason than before, and
+/// warns of what is new. `whole` tells whether the log shows every row.
 pub(super) async fn keep_watch(
     config: Config,
     store: Store,
@@ -83,13 +86,20 @@ pub(super) async fn keep_watch(
 ) {
     let terms = Terms { ini: "db.ini".to_owned(), server_id: config.binlog.server_id };
     let mut told = HashSet::new();
-    let mut last = None;
+    let (mut last, mut be_patient_until) = (None, None);
     loop {
         tokio::select! {
             changed = status.changed() => if changed.is_err() { return },
+            () = reached(be_patient_until) => {}
             () = tokio::time::sleep(LOOK_AGAIN), if !*whole.borrow() => last = None,
         }
-        let failure = failure_of(&status.borrow_and_update());
+        let seen = status.borrow_and_update().clone();
+        be_patient_until = end_of_patience(&seen);
+        if be_patient_until.is_some() {
+            last = None;
+            continue;
+        }
+        let failure = failure_of(&seen);
         if last.as_ref() == Some(&failure) {
             continue;
         }
@@ -107,6 +117,22 @@ pub(super) async fn tell_all(config: &Config, store: &Store) {
     let terms = Terms { ini: "db.ini".to_owned(), server_id: config.binlog.server_id };
     if let Ok(inspection) = inspect(store, &terms).await {
         tell(&mut HashSet::new(), inspection.findings);
+    }
+}
+
+/// Until when no fault is looked for; none when it is time, or all is well.
+fn end_of_patience(status: &LogStatus) -> Option<Instant> {
+    match status {
+        LogStatus::Following => None,
+        LogStatus::Broken { since, .. } => Some(*since + PATIENCE).filter(|end| *end > Instant::now()),
+    }
+}
+
+/// Returns at that moment; never without one.
+async fn reached(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,8 +7,9 @@ use crate::support::factory::job;
 use crate::support::receiver::{Answer, Receiver};
 use crate::support::service::{Service, program};
 use crate::support::wait::until;
+use mysql_async::prelude::Queryable;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use strings_queue::store::Flavour;
 use strings_queue::store::grants::{Grant, Scope, follow_grant, grant_statement, migrate_grants, service_grants};
 
@@ -189,6 +190,39 @@ async fn without_the_right_to_follow_jobs_are_swept_and_the_grant_helps_at_once(
     service.wait_for_line("mended: the account", SOON).await;
     enqueue_and_wait(&database, &receiver).await;
     assert_eq!(service.stop(STOP).await, Some(0));
+}
+
+/// All connections of the account, the stream among them.
+async fn kill_connections(account: &Account, database: &TestDatabase) {
+    let account = account.quoted();
+    let (user, _) = account.rsplit_once('@').unwrap();
+    let sql = format!("SELECT id FROM information_schema.processlist WHERE user = {user}");
+    for connection in database.query::<u64>(&sql).await {
+        // It may have ended by itself.
+        let _ = database.conn().await.query_drop(format!("KILL {connection}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_back_within_a_moment_is_no_fault_and_one_that_stays_away_is() {
+    let (database, account) = granted().await;
+    let service = Service::run(&account.ini(&database, "[sweep]\ninterval_secs: 3600"));
+    let told = |part: &str| service.lines().iter().filter(|line| line.contains(part)).count();
+    until("the log is followed", SOON, async || told("following the log") == 1).await;
+    let mut long = 0;
+    for round in 1..=3 {
+        let begun = Instant::now();
+        kill_connections(&account, &database).await;
+        until("the log is followed again", SOON, async || told("following the log") > round).await;
+        // On a busy machine it may take longer than the service is patient.
+        long += usize::from(begun.elapsed() > Duration::from_secs(4));
+    }
+    assert!(told("the log is not being followed") >= 3 && told("fault: ") <= long, "{:#?}", service.lines());
+    let before = told("fault: ");
+    take_away(&account, &follow_grant(flavour(&database)).statement(database.name(), &account.quoted())).await;
+    kill_connections(&account, &database).await;
+    until("the fault is told", SOON, async || told("fault: ") > before).await;
+    assert_eq!(told("fault: the account"), 1, "{:#?}", service.lines());
 }
 
 async fn enqueue_and_wait(database: &TestDatabase, receiver: &Receiver) {
