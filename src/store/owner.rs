@@ -11,8 +11,9 @@ use mysql_async::prelude::Queryable;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long the second connection waits in one statement, in seconds.
-const STANDBY_SECS: u32 = 3_600;
+/// Waits for a lock, a year at most, as long as a session of ours may be idle. Sent anew sooner, it would be a statement
+/// of an idle service between two sweeps. A connection that is gone meanwhile is found by the kernel's keepalive.
+const WAIT: &str = "SELECT GET_LOCK(?, 31536000)";
 /// How long one try to take our own lock waits, in seconds.
 const TAKE_SECS: u32 = 1;
 /// Connections of ours that the server may still know, and that are gone: the holder's and the waiting one.
@@ -21,9 +22,9 @@ const FORMER: usize = 2;
 const RETAKE_PAUSE: Duration = Duration::from_millis(250);
 
 /// Waits for a lock; whether it was granted.
-pub(super) async fn wait_for_lock(session: &mut Session, name: &str, secs: u32) -> Result<bool, StoreError> {
+pub(super) async fn wait_for_lock(session: &mut Session, name: &str) -> Result<bool, StoreError> {
     let mut lease = session.lease().await?;
-    let granted: Option<Option<i64>> = lease.conn().exec_first("SELECT GET_LOCK(?, ?)", (name, secs)).await?;
+    let granted: Option<Option<i64>> = lease.conn().exec_first(WAIT, (name,)).await?;
     lease.keep();
     Ok(granted.flatten() == Some(1))
 }
@@ -115,7 +116,7 @@ impl Owner {
         self.hold().await?;
         held.send_replace(true);
         let granted = tokio::select! {
-            granted = wait_for_lock(&mut self.standby, &self.name, STANDBY_SECS) => granted?,
+            granted = wait_for_lock(&mut self.standby, &self.name) => granted?,
             // A lock on a server that nobody works with any more shows nothing.
             () = self.holder.left_behind() => false,
         };

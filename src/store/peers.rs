@@ -11,8 +11,6 @@ use std::time::Duration;
 /// again sooner, and a rescue has to begin within two seconds of a death.
 const LOOKS: u32 = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
-/// How long one question whether a dispatcher has ended stays open, in seconds.
-const WATCH_SECS: u32 = 3_600;
 
 /// The dispatchers that have jobs now. Reads the executing rows through the index on state; takes no lock.
 pub async fn read_owners(session: &mut Session) -> Result<Vec<String>, StoreError> {
@@ -27,14 +25,14 @@ pub async fn read_owners(session: &mut Session) -> Result<Vec<String>, StoreErro
     .await
 }
 
-/// Waits until the dispatcher of that name has ended, at most an hour; false: it still lives.
+/// Waits until the dispatcher of that name has ended; false: that is not known, and has to be asked again.
 ///
 /// One statement that waits for the lock of that name: the server grants it the moment the dispatcher's
 /// connections are gone, and it is let go again at once. No deadline: waiting is the deed.
 pub async fn await_owner_end(session: &mut Session, name: &str) -> Result<bool, StoreError> {
     let bounds = session.bounds();
     let ended = tokio::select! {
-        ended = wait_for_lock(session, name, WATCH_SECS) => ended?,
+        ended = wait_for_lock(session, name) => ended?,
         // Locks on a server that nobody works with any more show nothing.
         () = bounds.left_behind() => return Ok(false),
     };

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(30);
+/// No sweep comes later after the one before: the limit of `[sweep] interval_secs`.
+const LONGEST_INTERVAL_SECS: u64 = 86_400;
 
 /// How many statements the server was sent so far. Each look is one itself, and is counted before it is answered.
 async fn statements(conn: &mut Conn) -> u64 {
@@ -32,6 +34,14 @@ async fn until_quiet(conn: &mut Conn) {
         assert!(begun.elapsed() < SOON, "{} statements in the last two seconds", now - before - 1);
         before = now;
     }
+}
+
+/// How long the statements wait that the services have open, in seconds: each of them is sent anew after that.
+async fn waits(conn: &mut Conn) -> Vec<u64> {
+    let sql = "SELECT info FROM information_schema.processlist WHERE info LIKE 'SELECT GET_LOCK(%'";
+    let open: Vec<String> = conn.query(sql).await.unwrap();
+    let secs = |statement: &String| statement.rsplit_once(", ")?.1.strip_suffix(')')?.parse().ok();
+    open.iter().map(|statement| secs(statement).unwrap_or_else(|| panic!("{statement}"))).collect()
 }
 
 async fn completed(database: &TestDatabase) -> u64 {
@@ -55,6 +65,9 @@ async fn no_statement_is_sent_while_nothing_happens() {
     until("the others are done", SOON, async || completed(&database).await == 20).await;
     let mut conn = Conn::new(server.access().opts(None)).await.unwrap();
     until_quiet(&mut conn).await;
+    // Both services wait for their own locks, and may wait for each other's.
+    let waits = waits(&mut conn).await;
+    assert!(waits.len() >= 2 && waits.iter().all(|secs| *secs > 2 * LONGEST_INTERVAL_SECS), "{waits:?}");
     let before = statements(&mut conn).await;
     tokio::time::sleep(IDLE).await;
     let sent = statements(&mut conn).await - before - 1;
