@@ -39,6 +39,13 @@ impl Homes {
         self.others.values().all(|other| mix(other ^ mix(job.0)) <= ours)
     }
 
+    /// Whether we would look at it first if these lived too.
+    #[must_use]
+    pub fn is_ours_beside(&self, job: JobId, gone: &[String]) -> bool {
+        let ours = mix(self.own ^ mix(job.0));
+        self.is_ours(job) && gone.iter().all(|name| mix(hash(name) ^ mix(job.0)) <= ours)
+    }
+
     /// Whether there is no other.
     #[must_use]
     pub fn is_alone(&self) -> bool {
@@ -85,6 +92,15 @@ mod tests {
             *counts.entry(homes[0]).or_insert(0) += 1;
         }
         assert!(counts.len() == 4 && counts.values().all(|count| (850..1_150).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn what_was_left_to_one_that_went_is_known_by_its_name() {
+        let gone = ["x".to_owned()];
+        for job in (1..=1_000).map(JobId) {
+            let (before, after) = (of(NAMES[0], &NAMES), of(NAMES[0], &NAMES[..3]));
+            assert_eq!(after.is_ours_beside(job, &gone), before.is_ours(job), "job {job}");
+        }
     }
 
     #[test]

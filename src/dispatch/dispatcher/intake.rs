@@ -67,14 +67,14 @@ impl Dispatcher {
 
     pub(super) fn on_swept(&mut self, report: SweepReport) {
         self.idle_sweeper = Some(report.sweeper);
-        self.being_rescued.clear();
+        let gone = std::mem::take(&mut self.being_rescued);
         match report.found {
             Ok(found) if report.kind == SweepKind::Leftovers => self.take_leftovers(&found.jobs),
             Ok(found) => {
                 let cause = self.sweeping_because.take();
                 let (kind, jobs, rescued) = (report.kind, found.jobs.len(), found.rescued.len());
                 tracing::debug!(?kind, jobs, rescued, more = found.more, because = ?cause, "the table was searched");
-                self.count_lost(kind, cause, &found);
+                self.count_lost((kind, cause), &found, &gone);
                 self.last_sweep = Some(Instant::now());
                 self.more = found.more;
                 self.watch_peers(found.peers);
@@ -117,8 +117,9 @@ impl Dispatcher {
     }
 
     /// The loss ledger: workable jobs that are overdue and that nobody told us of, by cause. While a backlog is
-    /// being worked off, jobs are meant to be found by the sweep.
-    fn count_lost(&self, kind: SweepKind, cause: Option<SweepCause>, found: &SweepFound) {
+    /// being worked off, jobs are meant to be found by the sweep. What was left to dispatchers that have turned out to be
+    /// gone was told of, and not kept.
+    fn count_lost(&self, (kind, cause): (SweepKind, Option<SweepCause>), found: &SweepFound, gone: &[String]) {
         if kind != SweepKind::Whole || self.more || self.overflow || self.parts.mode == Mode::Once {
             return;
         }
@@ -126,7 +127,8 @@ impl Dispatcher {
         // One that is locked or not to be seen yet waits for its next look.
         let told = |job: &JobId| self.waiting.knows(*job) || self.misses.contains_key(job);
         let lost = overdue
-            .filter(|job| self.homes.is_ours(job.id) && !told(&job.id) && !found.rescued.contains(&job.id))
+            .filter(|job| self.homes.is_ours_beside(job.id, gone))
+            .filter(|job| !told(&job.id) && !found.rescued.contains(&job.id))
             .count();
         let counter = match cause {
             Some(SweepCause::Start) => Counter::LostToDown,

@@ -1,7 +1,7 @@
 //! The same faults with batches forced to one job and forced large, for claims and for results.
 
 use super::load::Load;
-use super::{NO_SWEEP, database, kills, network};
+use super::{NO_SWEEP, RESCUED_WITHIN, database, kills, network};
 use crate::support::database::TestDatabase;
 use std::time::Duration;
 
@@ -51,6 +51,11 @@ impl Batches {
     /// How long each call takes: with large batches for most of the time, so that a kill finds many under way.
     pub fn calls_take(self) -> Duration {
         Duration::from_millis(if self == Batches::Large { 150 } else { 10 })
+    }
+
+    /// The rescue of hundreds of jobs at once, amid claims as large, begins in time and takes a while.
+    pub fn rescued_within(self) -> Duration {
+        if self == Batches::Large { RESCUED_WITHIN * 3 } else { RESCUED_WITHIN }
     }
 
     /// The rows show it: a claim has one token, and those that one write-back makes due again have one `run_at`.

@@ -24,7 +24,7 @@ async fn left_in_flight(database: &TestDatabase) -> Vec<(u64, u64)> {
 }
 
 /// First tries are not answered before the gate opens.
-fn hold_first_tries(receiver: &Receiver, gate: &Gate) {
+pub(super) fn hold_first_tries(receiver: &Receiver, gate: &Gate) {
     let gate = gate.clone();
     answer_by_plan_and(receiver, move |answer, call| if attempt_of(call) == 1 { answer.behind(&gate) } else { answer });
 }
@@ -60,12 +60,11 @@ pub(super) async fn killed_again_and_again(batches: Batches) {
     let found = check(&database, &receiver, &written).await;
     let in_flight = in_flight.len();
     assert!(found.extra_calls as usize <= in_flight, "{found:?}, in flight at the kills: {in_flight}");
-    assert!(watch.longest() < RESCUED_WITHIN, "not taken back for {:?}", watch.longest());
+    let orphans = watch.longest();
+    assert!(orphans < batches.rescued_within(), "not taken back for {orphans:?}");
     batches.assert_formed(&database).await;
-    report(
-        &batches.name("kills"),
-        format!("{found:?}, {in_flight} in flight, {at_handler} at the handler, first call {recovery:?}"),
-    );
+    let kills = format!("{in_flight} in flight, {at_handler} at the handler, the last taken back after {orphans:?}");
+    report(&batches.name("kills"), format!("{found:?}, {kills}, first call {recovery:?}"));
     service.stop(Duration::from_secs(10)).await;
     ledger::assert_lost_only_to(&service, &["lost_to_down"]);
 }

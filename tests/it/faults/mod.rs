@@ -7,6 +7,7 @@ mod clocks;
 mod database;
 mod disk;
 mod encryption;
+mod inheritance;
 mod kills;
 mod ledger;
 mod limits;
