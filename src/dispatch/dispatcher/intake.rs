@@ -52,10 +52,12 @@ impl Dispatcher {
         }
         let Some(sweeper) = self.idle_sweeper.take() else { return };
         if sweep {
+            let backlog = self.overflow.then_some(SweepCause::Backlog);
             (self.sweep_due, self.overflow) = (false, false);
             // What is rung from now on is for the next sweep: this one may have looked already.
             let failed_before = self.sweeping_because.take();
-            self.sweeping_because = SweepCause::graver(self.sweep_cause.take(), failed_before);
+            let cause = SweepCause::graver(self.sweep_cause.take(), failed_before);
+            self.sweeping_because = SweepCause::graver(cause, backlog);
             // Should this sweep fail, their locks will be looked at again.
             let ended = std::mem::take(&mut self.ended);
             self.being_rescued.clone_from(&ended);
@@ -132,8 +134,8 @@ impl Dispatcher {
             .count();
         let counter = match cause {
             Some(SweepCause::Start) => Counter::LostToDown,
-            // The log goes on where it broke off, and is about to show them.
-            Some(SweepCause::Resumed) => return,
+            // The log goes on where it broke off, and is about to show them; or it has, and they were too many.
+            Some(SweepCause::Resumed | SweepCause::Backlog) => return,
             Some(SweepCause::Gap) => Counter::LostToGap,
             Some(SweepCause::Unreadable | SweepCause::Statement | SweepCause::PreparedCommit) => Counter::LostToDecode,
             Some(SweepCause::PeerGone) | None if self.parts.sweep_pace.borrow().degraded => Counter::LostToDegraded,
