@@ -10,6 +10,7 @@ pub mod islands;
 pub mod keyring;
 pub mod names;
 pub mod pair;
+pub mod place;
 pub mod proxy;
 pub mod receiver;
 pub mod server;

@@ -4,12 +4,12 @@
 
 use crate::support::database::{TestDatabase, server_program};
 use crate::support::factory::job;
+use crate::support::place::{Place, run_to_end};
 use crate::support::receiver::Receiver;
 use crate::support::service::Service;
 use crate::support::wait::until;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,79 +20,37 @@ use tokio::process::{Child, ChildStdout, Command};
 const SOON: Duration = Duration::from_secs(60);
 
 /// A place with what `./run.sh` finds in it: a `cargo` that has nothing to do, and the program "built" already.
-struct Place {
-    folder: TempDir,
+fn place_to_start() -> Place {
+    let place = Place::new();
+    let metadata = place.cargo_metadata();
+    place.script("bin/cargo", &format!("if [ \"$1\" = metadata ]; then echo '{metadata}'; fi"));
+    // `sandbox` of `./run.sh` has no arguments; the folder and the server are the test's.
+    let program = env!("CARGO_BIN_EXE_strings-queue");
+    let (data, server) = (place.path("data"), server_program());
+    let sandbox = format!("--dir '{}' --server-program '{}'", data.display(), server.display());
+    place.script(
+        "target/release/strings-queue",
+        &format!("if [ \"$1\" = sandbox ]; then set -- \"$@\" {sandbox}; fi\nexec '{program}' \"$@\""),
+    );
+    place
 }
 
-impl Place {
-    fn new() -> Place {
-        let folder = TempDir::new().unwrap();
-        // The server runs as another user when we are root.
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let place = Place { folder };
-        let metadata = format!(r#"{{"target_directory":"{}"}}"#, place.path("target").display());
-        place.script("bin/cargo", &format!("if [ \"$1\" = metadata ]; then echo '{metadata}'; fi"));
-        // `sandbox` of `./run.sh` has no arguments; the folder and the server are the test's.
-        let program = env!("CARGO_BIN_EXE_strings-queue");
-        let (data, server) = (place.data(), server_program());
-        let sandbox = format!("--dir '{}' --server-program '{}'", data.display(), server.display());
-        place.script(
-            "target/release/strings-queue",
-            &format!("if [ \"$1\" = sandbox ]; then set -- \"$@\" {sandbox}; fi\nexec '{program}' \"$@\""),
-        );
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn data(&self) -> PathBuf {
-        self.path("data")
-    }
-
-    fn script(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    /// `./run.sh` with these arguments, in a process group of its own as in a terminal.
-    fn run_sh(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/run.sh"));
-        let path = [self.path("bin").display().to_string(), std::env::var("PATH").unwrap()].join(":");
-        command.args(arguments).env("PATH", path).env_remove("CARGO_TARGET_DIR").env_remove("RUST_LOG");
-        command.current_dir(self.folder.path()).process_group(0).stdin(Stdio::null()).kill_on_drop(true);
-        command
-    }
-
-    /// Processes that have our folder in their arguments.
-    fn processes(&self) -> Vec<String> {
-        let ours = self.folder.path().to_str().unwrap();
-        let folders = std::fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
-        let commands = folders.filter_map(|process| std::fs::read(process.join("cmdline")).ok());
-        let texts = commands.map(|arguments| String::from_utf8_lossy(&arguments).replace('\0', " "));
-        texts.filter(|arguments| arguments.contains(ours)).collect()
-    }
-
-    /// Sockets in our folder.
-    fn sockets(&self) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        let mut folders = vec![self.data()];
-        while let Some(folder) = folders.pop() {
-            for path in folder.read_dir().into_iter().flatten().map(|entry| entry.unwrap().path()) {
-                use std::os::unix::fs::FileTypeExt;
-                let kind = path.symlink_metadata().unwrap().file_type();
-                if kind.is_dir() {
-                    folders.push(path);
-                } else if kind.is_socket() {
-                    found.push(path);
-                }
+/// Sockets in its data folder.
+fn sockets(place: &Place) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![place.path("data")];
+    while let Some(folder) = folders.pop() {
+        for path in folder.read_dir().into_iter().flatten().map(|entry| entry.unwrap().path()) {
+            use std::os::unix::fs::FileTypeExt;
+            let kind = path.symlink_metadata().unwrap().file_type();
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_socket() {
+                found.push(path);
             }
         }
-        found
     }
+    found
 }
 
 /// A quick start that runs.
@@ -104,7 +62,7 @@ struct QuickStart {
 
 impl QuickStart {
     fn begin(place: &Place) -> QuickStart {
-        let mut command = place.run_sh(&[]);
+        let mut command = place.command("run.sh", &[]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let group = Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -158,7 +116,7 @@ async fn wait_until_done(client: &str, jobs: usize) {
 
 #[tokio::test]
 async fn the_quick_start_works_as_it_says_and_leaves_nothing_but_its_data() {
-    let place = Place::new();
+    let place = place_to_start();
     let mut first = QuickStart::begin(&place);
     let database = first.line("database: ").await;
     assert!(database.contains(" on 127.0.0.1:"), "{database}");
@@ -186,14 +144,14 @@ async fn the_quick_start_works_as_it_says_and_leaves_nothing_but_its_data() {
     let checked = shell(&format!("{program} check '{}'", settings.display())).await;
     assert!(checked.contains("0 faults"), "{checked}");
 
-    let (code, _, stderr) = run_to_end(&place, &[]).await;
+    let (code, _, stderr) = run_sh(&place, &[]).await;
     assert_eq!(code, Some(1), "one at a time on the same data");
     assert!(stderr.contains("is in use"), "{stderr}");
 
     assert!(!place.processes().is_empty() && TcpStream::connect(&address).is_ok());
     assert_eq!(first.interrupt().await, Some(0));
     assert_eq!(place.processes(), [""; 0]);
-    assert_eq!(place.sockets(), Vec::<PathBuf>::new());
+    assert_eq!(sockets(&place), Vec::<PathBuf>::new());
     assert!(TcpStream::connect(&address).is_err(), "{address} still answers");
 
     let mut second = QuickStart::begin(&place);
@@ -231,28 +189,27 @@ async fn assert_interrupted(place: &Place, millis: u64) {
     assert_eq!(start.interrupt().await, Some(0), "{millis} ms after its first line");
     // A killed process takes a moment to be gone.
     until("nothing is left", Duration::from_secs(5), async || place.processes().is_empty()).await;
-    assert_eq!(place.sockets(), Vec::<PathBuf>::new());
+    assert_eq!(sockets(place), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
 async fn an_interrupt_of_a_first_start_leaves_nothing_running() {
     for millis in [20, 300, 1_500] {
-        assert_interrupted(&Place::new(), millis).await;
+        assert_interrupted(&place_to_start(), millis).await;
     }
 }
 
-/// Runs it to its end: exit code, stdout, stderr.
-async fn run_to_end(place: &Place, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = tokio::time::timeout(SOON, place.run_sh(arguments).output()).await.unwrap().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
+/// Runs `./run.sh` to its end: exit code, stdout, stderr.
+async fn run_sh(place: &Place, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let ended = run_to_end(&mut place.command("run.sh", arguments)).await;
+    (ended.code, ended.stdout, ended.stderr)
 }
 
 #[tokio::test]
 async fn help_is_shown_and_wrong_usage_is_told() {
-    let place = Place::new();
+    let place = place_to_start();
     for flag in ["-h", "--help"] {
-        let (code, stdout, stderr) = run_to_end(&place, &[flag]).await;
+        let (code, stdout, stderr) = run_sh(&place, &[flag]).await;
         assert_eq!((code, stderr.as_str()), (Some(0), ""));
         assert!(stdout.contains("./run.sh <db_ini_file>"), "{stdout}");
     }
@@ -263,7 +220,7 @@ async fn help_is_shown_and_wrong_usage_is_told() {
         (&["/"], "run.sh: cannot read the settings file '/'\n"),
     ];
     for (arguments, told) in wrong {
-        let (code, stdout, stderr) = run_to_end(&place, arguments).await;
+        let (code, stdout, stderr) = run_sh(&place, arguments).await;
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{arguments:?}");
         assert!(stderr.starts_with(told), "{stderr}");
     }
@@ -272,9 +229,9 @@ async fn help_is_shown_and_wrong_usage_is_told() {
 #[tokio::test]
 async fn settings_named_from_where_the_user_stands_run_the_service() {
     let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
-    let place = Place::new();
+    let place = place_to_start();
     std::fs::copy(database.ini(""), place.path("my db.ini")).unwrap();
-    let mut service = Service::spawn(place.run_sh(&["my db.ini"]));
+    let mut service = Service::spawn(place.command("run.sh", &["my db.ini"]));
     service.wait_for_line("following the log", SOON).await;
     let id = job().url(receiver.url("/")).insert(&database).await;
     until("the job is done", SOON, async || {
@@ -286,17 +243,17 @@ async fn settings_named_from_where_the_user_stands_run_the_service() {
     kill_process(service.pid(), Signal::TERM).unwrap();
     assert_eq!(service.wait_for_exit(SOON).await.code(), Some(0));
     let (code, _, stderr) =
-        run_to_end(&place, &[place.path("target").join("..").join("bin/cargo").to_str().unwrap()]).await;
+        run_sh(&place, &[place.path("target").join("..").join("bin/cargo").to_str().unwrap()]).await;
     assert_eq!(code, Some(2), "wrong settings end it as they end the program: {stderr}");
 }
 
 #[tokio::test]
 async fn a_build_that_fails_is_told() {
-    let place = Place::new();
-    let metadata = format!(r#"{{"target_directory":"{}"}}"#, place.path("target").display());
+    let place = place_to_start();
+    let metadata = place.cargo_metadata();
     place.script("bin/cargo", &format!("if [ \"$1\" = metadata ]; then echo '{metadata}'; fi; [ \"$1\" != build ]"));
     std::fs::write(place.path("db.ini"), "").unwrap();
-    let (code, stdout, stderr) = run_to_end(&place, &["db.ini"]).await;
+    let (code, stdout, stderr) = run_sh(&place, &["db.ini"]).await;
     assert_eq!((code, stdout.as_str()), (Some(1), ""));
     assert!(stderr.ends_with("strings-queue: the build failed\n"), "{stderr}");
 }
@@ -305,11 +262,11 @@ async fn a_build_that_fails_is_told() {
 async fn a_rust_that_is_too_old_is_told_with_the_version_that_is_needed() {
     let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
     let oldest = manifest.split("rust-version = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
-    let place = Place::new();
+    let place = place_to_start();
     std::fs::write(place.path("db.ini"), "").unwrap();
     for (version, too_old) in [("1.65.0", true), ("1.9.0", true), (&format!("{oldest}.0"), false), ("2.0.0", false)] {
         place.script("bin/cargo", &format!("if [ \"$1\" = --version ]; then echo 'cargo {version} (0 2022)'; fi"));
-        let (code, _, stderr) = run_to_end(&place, &["db.ini"]).await;
+        let (code, _, stderr) = run_sh(&place, &["db.ini"]).await;
         let told = format!("needs Rust {oldest} or newer, and this is {version}");
         assert_eq!(code == Some(1) && stderr.contains(&told), too_old, "{version}: {code:?} {stderr}");
     }
