@@ -13,6 +13,7 @@ mod completer;
 mod dispatcher;
 mod executor;
 mod homes;
+mod host_queues;
 mod lanes;
 mod names;
 mod network;

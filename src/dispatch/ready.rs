@@ -1,8 +1,8 @@
 //! Ready: claimed jobs that wait for a slot to be called in (pure; bounded by the slots for claims).
 
+use super::host_queues::HostQueues;
 use super::slots::{HostKey, Slots};
 use crate::store::ClaimedJob;
-use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -12,28 +12,29 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Claimed jobs of each host, in the order in which they were claimed.
 #[derive(Debug, Default)]
 pub struct Ready {
-    by_host: BTreeMap<HostKey, VecDeque<(Instant, ClaimedJob)>>,
-    count: usize,
+    claimed: HostQueues<(Instant, ClaimedJob)>,
     look_at: Option<Instant>,
 }
 
 impl Ready {
     /// Adds a job that was claimed now.
     pub fn add(&mut self, job: ClaimedJob, host: HostKey, now: Instant) {
-        self.by_host.entry(host).or_default().push_back((now, job));
-        self.count += 1;
+        self.claimed.push(host, (now, job));
         self.look_at.get_or_insert(now + PATIENCE);
     }
 
-    /// The next job for which there is a slot, which it takes: the given host's if it has one.
-    pub fn next(&mut self, first: Option<&HostKey>, slots: &mut Slots) -> Option<(ClaimedJob, HostKey)> {
-        if self.count == 0 || !slots.may_call_any() {
+    /// The next job for which there is a slot, which it takes: of the given host, whose call has just ended, if it has
+    /// one. Where all calls together are at their limit, the hosts take turns: one with many jobs would keep for
+    /// itself every slot that it once had.
+    pub fn next(&mut self, ended: Option<&HostKey>, slots: &mut Slots) -> Option<(ClaimedJob, HostKey)> {
+        if self.claimed.is_empty() || !slots.may_call_any() {
             return None;
         }
-        let preferred = first.filter(|host| self.by_host.contains_key(host) && slots.begin_call(host)).cloned();
-        let host = preferred.or_else(|| self.by_host.keys().find(|host| slots.begin_call(host)).cloned())?;
-        let (_, job) = self.take_first(&host)?;
-        Some((job, host))
+        let ended = ended.filter(|host| !slots.is_last_call() && self.claimed.front(host).is_some());
+        if let Some(host) = ended.filter(|host| slots.begin_call(host)) {
+            return self.claimed.pop(host).map(|(_, job)| (job, host.clone()));
+        }
+        self.claimed.pop_next(|host| slots.begin_call(host)).map(|((_, job), host)| (job, host))
     }
 
     /// When to ask for those that have waited too long.
@@ -48,7 +49,7 @@ impl Ready {
             return Vec::new();
         }
         let old = self.take_those(|since| since + PATIENCE <= now);
-        let oldest = self.by_host.values().filter_map(|jobs| jobs.front()).map(|(since, _)| *since).min();
+        let oldest = self.claimed.fronts().map(|(since, _)| *since).min();
         self.look_at = oldest.map(|since| since + PATIENCE);
         old
     }
@@ -62,28 +63,18 @@ impl Ready {
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.count
+        self.claimed.len()
     }
 
     fn take_those(&mut self, chosen: impl Fn(Instant) -> bool) -> Vec<(ClaimedJob, HostKey)> {
         let mut taken = Vec::new();
-        let hosts: Vec<HostKey> = self.by_host.keys().cloned().collect();
+        let hosts: Vec<HostKey> = self.claimed.in_turn().cloned().collect();
         for host in hosts {
-            while self.by_host.get(&host).and_then(VecDeque::front).is_some_and(|(since, _)| chosen(*since)) {
-                taken.extend(self.take_first(&host).map(|(_, job)| (job, host.clone())));
+            while self.claimed.front(&host).is_some_and(|(since, _)| chosen(*since)) {
+                taken.extend(self.claimed.pop(&host).map(|(_, job)| (job, host.clone())));
             }
         }
         taken
-    }
-
-    fn take_first(&mut self, host: &HostKey) -> Option<(Instant, ClaimedJob)> {
-        let jobs = self.by_host.get_mut(host)?;
-        let first = jobs.pop_front()?;
-        if jobs.is_empty() {
-            self.by_host.remove(host);
-        }
-        self.count -= 1;
-        Some(first)
     }
 }
 
@@ -132,6 +123,21 @@ mod tests {
         slots.end_call(&host("a"), Duration::ZERO);
         assert_eq!(ready.next(Some(&host("a")), &mut slots).map(|(job, _)| job.id), Some(JobId(2)));
         assert_eq!((ready.len(), ready.next(None, &mut slots)), (0, None));
+    }
+
+    #[test]
+    fn a_host_with_many_jobs_does_not_keep_the_last_slot_for_itself() {
+        let (mut ready, mut slots, now) = (Ready::default(), Slots::new(1, 1), Instant::now());
+        for entry in [(1, "b"), (2, "b"), (3, "b"), (4, "a"), (5, "c")] {
+            add(&mut ready, &mut slots, entry, now);
+        }
+        let (mut called, mut ended) = (Vec::new(), Some(host("b")));
+        while let Some((job, host)) = ready.next(ended.as_ref(), &mut slots) {
+            called.push(job.id.0);
+            slots.end_call(&host, Duration::ZERO);
+            ended = Some(host);
+        }
+        assert_eq!(called, [4, 1, 5, 2, 3]);
     }
 
     #[test]

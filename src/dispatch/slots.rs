@@ -159,6 +159,12 @@ impl Slots {
         self.all.calling < self.limit
     }
 
+    /// Whether no more than one call may begin: all together are at their limit, or were until one ended.
+    #[must_use]
+    pub fn is_last_call(&self) -> bool {
+        self.all.calling + 1 >= self.limit
+    }
+
     /// Begins the call of a held job. False when its host, or all together, have as many as they may.
     #[must_use]
     pub fn begin_call(&mut self, host: &HostKey) -> bool {

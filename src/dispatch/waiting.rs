@@ -1,8 +1,9 @@
 //! Waiting: the jobs that are to be claimed as soon as there are slots for them (pure; bounded by its users).
 
+use super::host_queues::HostQueues;
 use super::slots::{HostKey, Slots};
 use crate::job::JobId;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 /// Jobs that are to be claimed: those whose host is not known yet, in the order in which they came, and those
 /// that wait for a slot of their host.
@@ -12,8 +13,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 #[derive(Debug, Default)]
 pub struct Waiting {
     unread: VecDeque<JobId>,
-    by_host: BTreeMap<HostKey, VecDeque<JobId>>,
-    parked: usize,
+    parked: HostQueues<JobId>,
     known: HashSet<JobId>,
 }
 
@@ -36,8 +36,7 @@ impl Waiting {
 
     /// Parks a known job until its host has a slot.
     pub fn park(&mut self, job: JobId, host: HostKey) {
-        self.by_host.entry(host).or_default().push_back(job);
-        self.parked += 1;
+        self.parked.push(host, job);
     }
 
     /// Forgets a job that is done with, whatever it came to.
@@ -73,21 +72,7 @@ impl Waiting {
 
     /// Takes up to so many parked jobs whose hosts have slots, and takes the slots: one from each host in turn.
     pub fn take_parked(&mut self, count: usize, slots: &mut Slots) -> Vec<(JobId, HostKey)> {
-        let mut taken = Vec::new();
-        loop {
-            let before = taken.len();
-            for (host, jobs) in &mut self.by_host {
-                if taken.len() < count && !jobs.is_empty() && slots.take(host) {
-                    taken.extend(jobs.pop_front().map(|job| (job, host.clone())));
-                }
-            }
-            if taken.len() == before {
-                break;
-            }
-        }
-        self.parked -= taken.len();
-        self.by_host.retain(|_, jobs| !jobs.is_empty());
-        taken
+        self.parked.pop_many(count, |host| slots.take(host))
     }
 
     /// How many jobs wait with their hosts unknown.
@@ -99,7 +84,7 @@ impl Waiting {
     /// How many jobs wait for a slot of their host.
     #[must_use]
     pub fn parked(&self) -> usize {
-        self.parked
+        self.parked.len()
     }
 
     /// Whether no job waits, is being claimed, or is being called.
@@ -149,5 +134,20 @@ mod tests {
         assert_eq!(waiting.parked(), 2);
         slots.give_back(&host("a"));
         assert_eq!(waiting.take_parked(9, &mut slots), [(JobId(3), host("a"))]);
+    }
+
+    #[test]
+    fn parked_jobs_of_all_hosts_leave_though_slots_become_free_one_by_one() {
+        let mut waiting = Waiting::default();
+        let mut slots = Slots::new(1, 1);
+        for (number, name) in [(1, "a"), (2, "a"), (3, "a"), (4, "b")] {
+            waiting.park(JobId(number), host(name));
+        }
+        let mut order = Vec::new();
+        while let Some((job, host)) = waiting.take_parked(9, &mut slots).pop() {
+            order.push(job.0);
+            slots.give_back(&host);
+        }
+        assert_eq!(order, [1, 4, 2, 3]);
     }
 }
