@@ -8,7 +8,7 @@ use super::plan::{Plan, answer_by_plan, answer_by_plan_and, attempt_of};
 use super::{ENOUGH, NO_SWEEP, RESCUED_WITHIN, base, following, ledger, report, stage, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
-use crate::support::receiver::{Gate, Receiver};
+use crate::support::receiver::{Gate, Received, Receiver};
 use crate::support::service::Service;
 use crate::support::wait::{eventually, until};
 use rustix::process::Signal;
@@ -60,10 +60,12 @@ pub(super) async fn killed_again_and_again(batches: Batches) {
     let found = check(&database, &receiver, &written).await;
     let in_flight = in_flight.len();
     assert!(found.extra_calls as usize <= in_flight, "{found:?}, in flight at the kills: {in_flight}");
-    let orphans = watch.longest();
-    assert!(orphans < batches.rescued_within(), "not taken back for {orphans:?}");
+    let (begun, ended) = (watch.longest_to_begin(), watch.longest());
+    assert!(begun < RESCUED_WITHIN, "no rescue for {begun:?}");
+    assert!(ended < RESCUED_WITHIN || !batches.ends_in_time_too(), "not taken back for {ended:?}");
     batches.assert_formed(&database).await;
-    let kills = format!("{in_flight} in flight, {at_handler} at the handler, the last taken back after {orphans:?}");
+    let kills =
+        format!("{in_flight} in flight, {at_handler} at the handler, a rescue after {begun:?}, ended after {ended:?}");
     report(&batches.name("kills"), format!("{found:?}, {kills}, first call {recovery:?}"));
     service.stop(Duration::from_secs(10)).await;
     ledger::assert_lost_only_to(&service, &["lost_to_down"]);
@@ -94,6 +96,32 @@ async fn when_one_of_two_dispatchers_dies_for_good_the_other_takes_its_jobs_with
     report("one of two dies", format!("{found:?}, taken back after {taken:?}"));
     assert_eq!(second.stop(Duration::from_secs(10)).await, Some(0));
     ledger::assert_nothing_lost(&second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_one_of_two_dispatchers_dies_for_good_under_load_the_other_does_all_the_work() {
+    let (database, receiver) = stage().await;
+    answer_by_plan(&receiver, Duration::from_millis(50));
+    let ini = database.ini(NO_SWEEP);
+    let mut living = following(&ini).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let watch = OrphanWatch::start(&database);
+    for _ in 0..times(2, 20) {
+        let mut dying = following(&ini).await;
+        // Both have worked, and know of each other.
+        let calls = receiver.count();
+        receiver.wait_for(calls + 200, Duration::from_secs(20)).await;
+        dying.kill().await;
+        let calls = receiver.count();
+        receiver.wait_for(calls + 200, Duration::from_secs(20)).await;
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    // Each claim that a death left without a result was taken back once, and is all that may be called twice.
+    assert!(found.extra_calls as usize <= watch.claims() && found.taken_back as usize <= watch.claims(), "{found:?}");
+    assert!(found.taken_back > 0 && watch.longest() < RESCUED_WITHIN, "{found:?} {:?}", watch.longest());
+    report("one of two dies, under load", format!("{found:?}, taken back after {:?} at most", watch.longest()));
+    assert_eq!(living.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_lost_only_to(&living, &["lost_to_down"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,6 +196,40 @@ async fn a_dispatcher_that_slept_through_its_claim_is_refused() {
     // That the row holds the second answer is the checker's business.
     let found = check(&database, &receiver, &Written::default()).await;
     assert_eq!((found.calls, found.taken_back), (2, 1), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispatcher_that_slept_through_its_claims_under_load_is_refused_for_each_of_them() {
+    let (database, receiver) = stage().await;
+    let gate = Gate::closed();
+    let held = |call: &Received| call.path.contains("?held") && attempt_of(call) == 1;
+    let behind = gate.clone();
+    answer_by_plan_and(&receiver, move |answer, call| if held(call) { answer.behind(&behind) } else { answer });
+    let ini = database.ini("[sweep]\ninterval_secs: 1\n[dispatch]\nclaim_grace_secs: 1\n[retry]\njitter: 0\n");
+    let (mut sleeper, mut other) = (following(&ini).await, following(&ini).await);
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    receiver.wait_for(200, Duration::from_secs(20)).await;
+    let jobs = job().url(receiver.url("/work?held")).timeout(1).retry_delay(0).insert_times(&database, 40).await;
+    let all_held = || receiver.requests().iter().filter(|call| call.path.contains("?held")).count() >= jobs.len();
+    until("they are called", Duration::from_secs(10), async || all_held()).await;
+    sleeper.signal(Signal::STOP);
+    let done = "SELECT COUNT(*) FROM queued_job WHERE url LIKE '%?held' AND state = 'completed'";
+    let all_done = async || database.query_one::<u64>(done).await == jobs.len() as u64;
+    until("the other has done them", Duration::from_secs(30), all_done).await;
+    gate.open();
+    sleeper.signal(Signal::CONT);
+    let taken_back = "SELECT COUNT(DISTINCT job_id) FROM queued_job_log WHERE msg LIKE '%taken back%'";
+    let refused = "SELECT COUNT(DISTINCT job_id) FROM queued_job_log WHERE msg LIKE '%Result refused%'";
+    let slept: u64 = database.query_one(taken_back).await;
+    assert!(slept > 0, "the sleeper had some of them");
+    let all_refused = async || database.query_one::<u64>(refused).await == slept;
+    until("each of its late results is refused", Duration::from_secs(20), all_refused).await;
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert!(found.extra_calls <= found.taken_back, "{found:?}");
+    report("slept through its claims, under load", format!("{found:?}, {slept} results refused"));
+    for service in [&mut sleeper, &mut other] {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,8 @@
 
 use super::batches::Batches;
 use super::checker::check;
-use super::load::{Load, Written};
+use super::load::Load;
 use super::{ENOUGH, NO_SWEEP, base, following, ledger, report, stage, times};
-use crate::support::factory::job;
 use crate::support::proxy::{CutPoint, Proxy, Way};
 use std::time::Duration;
 
@@ -106,13 +105,22 @@ async fn half_open_connections_are_given_up_and_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trickling_network_is_slow_and_loses_nothing() {
+async fn a_trickling_network_under_load_is_slow_and_loses_nothing() {
     let (database, receiver) = stage().await;
     let proxy = Proxy::start(database.server().address()).await;
-    let _service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
-    proxy.trickle(Duration::from_micros(200));
-    job().url(receiver.url("/work")).insert_times(&database, 5).await;
-    let found = check(&database, &receiver, &Written::default()).await;
+    let mut service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    for _ in 0..times(2, 20) {
+        let calls = receiver.count();
+        receiver.wait_for(calls + 50, Duration::from_secs(60)).await;
+        // So much each second as a few jobs need: whatever is in the middle of its way goes on, slowly.
+        proxy.trickle(Duration::from_micros(200));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        proxy.pass();
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
-    proxy.pass();
+    report("network trickling", format!("{found:?}"));
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_lost_only_to(&service, &ledger::BROKEN);
 }
