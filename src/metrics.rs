@@ -13,7 +13,7 @@ pub enum Counter {
     JobsFailedTemporarily,
     /// Calls that failed for good.
     JobsFailedPermanently,
-    /// Jobs given back by a stop.
+    /// Jobs given back uncalled, or by a stop.
     JobsReleased,
     /// Jobs taken from a dead dispatcher.
     JobsRescued,

@@ -45,8 +45,6 @@ pub enum SweepCause {
     PreparedCommit,
     /// Another dispatcher ended, and may have left jobs behind.
     PeerGone,
-    /// More was rung than is remembered: the table alone tells of the rest.
-    Backlog,
 }
 
 impl SweepCause {

@@ -75,6 +75,11 @@ mod tests {
             TcpStream::connect(address).unwrap()
         });
         assert!(connection.nodelay().unwrap());
-        set_on_new_connection(address.port(), || true);
+        let looks = std::cell::Cell::new(0);
+        set_on_new_connection(address.port(), || {
+            looks.set(looks.get() + 1);
+            true
+        });
+        assert_eq!(looks.get(), 1);
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct Done {
     /// The job.
     pub id: JobId,
-    /// When it is to be looked at again; none when it is not ours any more to retry.
+    /// When it is to be looked at again, if its result says that it is.
     pub retry_in: Option<Duration>,
 }
 
@@ -31,9 +31,37 @@ impl Batch {
         Batch {
             finished: self.finished.extract_if(.., |one| jobs.contains(&one.id)).collect(),
             lines: self.lines.extract_if(.., |line| jobs.contains(&line.job)).collect(),
+            released: self.released.extract_if(.., |(job, _)| jobs.contains(job)).collect(),
+            release_lines: self.release_lines.extract_if(.., |line| jobs.contains(&line.job)).collect(),
             done: self.done.extract_if(.., |done| jobs.contains(&done.id)).collect(),
+            bytes: 0,
+        }
+    }
+
+    /// Takes out what gives jobs back.
+    pub(super) fn split_off_released(&mut self) -> Batch {
+        let released = std::mem::take(&mut self.released);
+        Batch {
+            release_lines: std::mem::take(&mut self.release_lines),
+            done: self.done.extract_if(.., |done| released.iter().any(|(job, _)| *job == done.id)).collect(),
+            released,
             ..Batch::default()
         }
+    }
+
+    /// Puts another one's contents at the end.
+    pub(super) fn append(&mut self, mut other: Batch) {
+        self.finished.append(&mut other.finished);
+        self.lines.append(&mut other.lines);
+        self.released.append(&mut other.released);
+        self.release_lines.append(&mut other.release_lines);
+        self.done.append(&mut other.done);
+        self.bytes += other.bytes;
+    }
+
+    /// Whether nothing of a job is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.finished.is_empty() && self.released.is_empty()
     }
 
     /// A job that was not called, or whose call was cut off.

@@ -14,7 +14,7 @@ use crate::panics;
 use crate::store::{Body, ClaimedJob, HistoryLine};
 use reqwest::{Request, Response};
 use std::time::{Duration, SystemTime};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,20 @@ const SHOW_CALL_AFTER: Duration = Duration::from_millis(250);
 
 /// How long a call that found no file to open holds its slot, before its job goes back.
 const WITHOUT_FILES: Duration = Duration::from_secs(1);
+
+/// What became of a claimed job.
+struct Called {
+    outcome: Outcome,
+    status: Option<u16>,
+    /// When its request was sent, if it was.
+    sent_at: Option<Instant>,
+}
+
+impl Called {
+    fn not(outcome: Outcome) -> Called {
+        Called { outcome, status: None, sent_at: None }
+    }
+}
 
 /// A call that is ready to be made.
 struct Prepared {
@@ -50,23 +64,26 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Makes the job's call and hands the result on to be recorded. How long the call took.
-    pub async fn execute(&self, job: ClaimedJob, host: &HostKey) -> Duration {
+    /// Makes the job's call and hands the result on to be recorded. How long the call took, if it was
+    /// made and came to an end.
+    pub async fn execute(&self, job: ClaimedJob, host: &HostKey) -> Option<Duration> {
         let begun = Instant::now();
         let mut ended = Ended::of(&job);
         let attempt = job.attempt;
         let calling = self.call_until_interrupted(job, host, &mut ended.lines);
-        let (outcome, status) = panics::quietly_await(calling).await.unwrap_or_else(|panic| broken(&panic));
-        let took = begun.elapsed();
+        let Called { outcome, status, sent_at } =
+            panics::quietly_await(calling).await.unwrap_or_else(|panic| broken(&panic));
+        let now = Instant::now();
         failpoint!("after-call");
-        log_outcome((ended.id, attempt), host, status, (took, &outcome));
-        if !matches!(outcome, Outcome::Interrupted) {
+        log_outcome((ended.id, attempt), host, status, (now - begun, &outcome));
+        let interrupted = matches!(outcome, Outcome::Interrupted);
+        if !interrupted {
             ended.lines.push(line(ended.id, messages::finished(ended.id, &outcome)));
         }
         ended.outcome = outcome;
         // Nobody listens only when the service is being torn down; the row is rescued then.
         let _ = self.records.send(Record::Ended(ended)).await;
-        took
+        sent_at.filter(|_| !interrupted).map(|sent_at| now - sent_at)
     }
 
     /// Hands a claimed job back uncalled.
@@ -74,37 +91,43 @@ impl Executor {
         let _ = self.records.send(Record::Ended(Ended::of(job))).await;
     }
 
-    async fn call_until_interrupted(
-        &self,
-        job: ClaimedJob,
-        host: &HostKey,
-        lines: &mut Vec<HistoryLine>,
-    ) -> (Outcome, Option<u16>) {
+    async fn call_until_interrupted(&self, job: ClaimedJob, host: &HostKey, lines: &mut Vec<HistoryLine>) -> Called {
         if Instant::now() > job.begin_by.into() {
-            return (Outcome::Interrupted, None);
+            return Called::not(Outcome::Interrupted);
         }
         let (calling, clock_micros) = (calling_line(&job), job.claimed_at_micros);
         failpoint!("before-call");
         let Prepared { request, timeout, part: _part } = match self.prepare(job, host).await {
             Ok(prepared) => prepared,
-            Err(outcome) => return (outcome, None),
+            Err(outcome) => return Called::not(outcome),
         };
         lines.push(calling);
+        let sent_at = Some(Instant::now());
+        let called = |(outcome, status)| Called { outcome, status, sent_at };
+        let interrupted = || Called { outcome: Outcome::Interrupted, status: None, sent_at };
         // The HTTP client's part is by far the largest. Boxed, it is not copied each time this is moved.
         let mut exchange = Box::pin(self.exchange(request, timeout, clock_micros));
         tokio::select! {
             biased;
-            result = &mut exchange => return result,
-            () = self.interrupt.cancelled() => return (Outcome::Interrupted, None),
+            result = &mut exchange => return called(result),
+            () = self.interrupt.cancelled() => return interrupted(),
             () = tokio::time::sleep(SHOW_CALL_AFTER) => {}
         }
-        for shown in lines.drain(..) {
-            let _ = self.records.send(Record::Line(shown)).await;
-        }
+        self.show(lines);
         tokio::select! {
             biased;
-            result = exchange => result,
-            () = self.interrupt.cancelled() => (Outcome::Interrupted, None),
+            result = exchange => called(result),
+            () = self.interrupt.cancelled() => interrupted(),
+        }
+    }
+
+    /// Has the lines written ahead of the result, if there is room for them. The call does not wait for it: the lines
+    /// that found none are written with the result.
+    fn show(&self, lines: &mut Vec<HistoryLine>) {
+        while let Some(shown) = lines.pop() {
+            if let Err(TrySendError::Full(Record::Line(shown))) = self.records.try_send(Record::Line(shown)) {
+                return lines.push(shown);
+            }
         }
     }
 
@@ -218,9 +241,9 @@ fn cause(error: reqwest::Error) -> String {
 
 /// A panic breaks the call that it happens in and no other. The call may have been made, so it is tried again, and
 /// a job that breaks each of its calls comes to an end.
-fn broken(panic: &str) -> (Outcome, Option<u16>) {
+fn broken(panic: &str) -> Called {
     tracing::error!(panic, "a call broke off inside strings-queue; please report it");
-    (temporary("(the call broke off by a fault of strings-queue itself)".to_owned()), None)
+    Called::not(temporary("(the call broke off by a fault of strings-queue itself)".to_owned()))
 }
 
 fn timeout(after: Duration) -> Outcome {

@@ -34,6 +34,12 @@ impl<T> HostQueues<T> {
         self.queues.get(host).and_then(VecDeque::front)
     }
 
+    /// How many wait for this host.
+    #[must_use]
+    pub fn len_of(&self, host: &HostKey) -> usize {
+        self.queues.get(host).map_or(0, VecDeque::len)
+    }
+
     /// The first of each host.
     pub fn fronts(&self) -> impl Iterator<Item = &T> {
         self.queues.values().filter_map(VecDeque::front)

@@ -1,5 +1,5 @@
-//! Lanes: what the dispatcher has done for it beside its loop: claims, looks at URLs, sweeps. Each takes a session
-//! along and brings it back with its report.
+//! Lanes: what the dispatcher has done for it beside its loop: claims, looks at URLs, the watch over other dispatchers.
+//! Each takes a session along and brings it back with its report.
 
 use super::request::host_key;
 use super::slots::HostKey;

@@ -68,8 +68,12 @@ impl Use {
         (limit + self.quick.lately(now).min(MOST_AHEAD)).saturating_sub(self.held)
     }
 
-    pub(super) fn end_call(&mut self, now: Instant, took: Duration) {
+    pub(super) fn leave_call(&mut self) {
         self.calling = self.calling.saturating_sub(1);
+    }
+
+    pub(super) fn end_call(&mut self, now: Instant, took: Duration) {
+        self.leave_call();
         self.pace.count(now);
         if took <= AHEAD_FOR {
             self.quick.count(now);

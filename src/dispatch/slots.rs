@@ -25,7 +25,8 @@ impl std::fmt::Display for HostKey {
 /// have become slow.
 ///
 /// A job's host is known only when its row was read. So a claim of unread rows is promised no more slots than
-/// the busiest host has left: whatever the rows turn out to be, no host gets more than its limit.
+/// the busiest host has left. A host that was not seen lately may so get more claimed than its limit, by as much as is
+/// claimed ahead for quick ones; what it does not take within a second goes back. Its calls keep to the limit.
 #[derive(Debug)]
 pub struct Slots {
     limit: usize,
@@ -186,6 +187,15 @@ impl Slots {
         }
     }
 
+    /// Gives back the slot of a call that was not made after all. It says nothing of its host.
+    pub fn leave_call(&mut self, host: &HostKey) {
+        self.give_back(host);
+        self.all.leave_call();
+        if let Some(used) = self.per_host.get_mut(host) {
+            used.leave_call();
+        }
+    }
+
     fn use_of(&mut self, host: &HostKey) -> &mut Use {
         let now = self.now;
         self.per_host.entry(host.clone()).or_insert_with(|| Use::new(now))
@@ -224,6 +234,15 @@ mod tests {
         assert!(begin(&mut slots, "b") && !begin(&mut slots, "b"));
         slots.end_call(&host("a"), QUICK);
         assert!(slots.begin_call(&host("a")) && !slots.begin_call(&host("b")));
+    }
+
+    #[test]
+    fn a_call_that_was_not_made_says_nothing_of_its_host() {
+        let mut slots = Slots::new(3, 2);
+        assert!(begin(&mut slots, "a") && begin(&mut slots, "a"));
+        slots.leave_call(&host("a"));
+        assert_eq!((slots.free_for(&host("a")), slots.all.pace.lately(slots.now)), (1, 0));
+        assert!(begin(&mut slots, "a") && !begin(&mut slots, "a"));
     }
 
     #[test]

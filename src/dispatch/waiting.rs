@@ -5,6 +5,11 @@ use super::slots::{HostKey, Slots};
 use crate::job::JobId;
 use std::collections::{HashSet, VecDeque};
 
+/// When so many jobs wait for slots of their hosts, no more are kept for a host that has some.
+pub const PARKED_BOUND: usize = 500_000;
+/// So many are kept for any host: the others do not pay for one that takes nothing.
+const PARKED_FOR_ANY: usize = 256;
+
 /// Jobs that are to be claimed: those whose host is not known yet, in the order in which they came, and those
 /// that wait for a slot of their host.
 ///
@@ -39,6 +44,12 @@ impl Waiting {
         self.parked.push(host, job);
     }
 
+    /// Whether one more job of this host may be parked.
+    #[must_use]
+    pub fn may_park(&self, host: &HostKey) -> bool {
+        self.parked.len() < PARKED_BOUND || self.parked.len_of(host) < PARKED_FOR_ANY
+    }
+
     /// Forgets a job that is done with, whatever it came to.
     pub fn forget(&mut self, job: JobId) {
         self.known.remove(&job);
@@ -57,7 +68,7 @@ impl Waiting {
     }
 
     /// Drops the unread jobs that are chosen; whether there were any.
-    pub fn drop_unread(&mut self, chosen: impl Fn(JobId) -> bool) -> bool {
+    pub fn drop_unread(&mut self, mut chosen: impl FnMut(JobId) -> bool) -> bool {
         let before = self.unread.len();
         let known = &mut self.known;
         self.unread.retain(|job| {
@@ -134,6 +145,26 @@ mod tests {
         assert_eq!(waiting.parked(), 2);
         slots.give_back(&host("a"));
         assert_eq!(waiting.take_parked(9, &mut slots), [(JobId(3), host("a"))]);
+    }
+
+    #[test]
+    fn a_host_that_takes_nothing_fills_the_bound_and_takes_no_room_from_others() {
+        let mut waiting = Waiting::default();
+        let mut number = 0;
+        let mut park = |waiting: &mut Waiting, name: &str, most: usize| {
+            let before = waiting.parked();
+            while waiting.parked() - before < most && waiting.may_park(&host(name)) {
+                number += 1;
+                waiting.park(JobId(number), host(name));
+            }
+            waiting.parked() - before
+        };
+        assert_eq!(park(&mut waiting, "dead", usize::MAX), PARKED_BOUND);
+        assert_eq!(park(&mut waiting, "alive", usize::MAX), PARKED_FOR_ANY);
+        let mut slots = Slots::new(10, 10);
+        assert_eq!(waiting.take_parked(2, &mut slots).len(), 2);
+        assert_eq!(park(&mut waiting, "alive", usize::MAX), 1);
+        assert!(!waiting.may_park(&host("dead")));
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub async fn claim(
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         let claim = match read_set(&mut lease, claim_sql(terms, token, jobs), 2).await {
-            Err(error) if says_locked(&error) => {
+            Err(error) if error.says_locked() => {
                 let sql = format!("ROLLBACK; {}", claim_around_locks_sql(terms, token, jobs));
                 let rows = read_set(&mut lease, sql, 3).await?;
                 sort_out(jobs, &asked, rows, SeenRow::missed_after)?
@@ -98,11 +98,6 @@ async fn read_set(lease: &mut Lease<'_>, sql: String, others: usize) -> Result<V
     let rows = results.collect().await?;
     results.drop_result().await?;
     Ok(rows)
-}
-
-/// Somebody holds the lock of one of the rows: MySQL's `ER_LOCK_NOWAIT`; MariaDB says that the wait timed out.
-fn says_locked(error: &StoreError) -> bool {
-    matches!(error.code(), Some(3572 | 1205))
 }
 
 /// The usual claim, when nobody holds any of the rows locked; else it ends with an error at once.

@@ -60,6 +60,13 @@ impl StoreError {
         matches!(self, StoreError::Server { code: 1205 | 1213, .. })
     }
 
+    /// Whether a statement that waits for no lock (NOWAIT) met one: MySQL's `ER_LOCK_NOWAIT`; MariaDB says that the wait
+    /// timed out.
+    #[must_use]
+    pub fn says_locked(&self) -> bool {
+        matches!(self.code(), Some(3572 | 1205))
+    }
+
     /// Whether the statement itself, with its data, was refused: trying the same again is of no use.
     #[must_use]
     pub fn is_refused_data(&self) -> bool {

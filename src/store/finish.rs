@@ -1,7 +1,8 @@
 //! Finish: write what calls came to, many in one transaction, each only where the claim is still ours.
 //!
 //! A finish whose answer was lost may be sent again: rows it has already written are left alone, and their
-//! log lines, which are part of the same transaction, are not written twice.
+//! log lines, which are part of the same transaction, are not written twice. A line of a job whose result is not among
+//! them, which tells of a call that is still under way, may be.
 
 use super::error::StoreError;
 use super::history::{HistoryLine, history_sql, history_sql_for};
@@ -41,7 +42,8 @@ pub struct FinishReport {
     pub locked: Vec<JobId>,
 }
 
-/// Writes results and log lines in one transaction and one round trip: no lock of ours waits for the network.
+/// Writes results and log lines in one transaction and one round trip: no lock of ours waits for the network, but
+/// where rows are locked by others or not ours any more.
 ///
 /// The UPDATEs match only rows that are executing under the same claim token. When they matched fewer than the batch
 /// has, it is ended by an error of our making, rolled back, and sorted out row by row.

@@ -13,7 +13,8 @@ pub const WAIT_TIMEOUT_SECS: usize = 31_536_000;
 pub(super) const SESSION_MODE: &str = "time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
 /// How long a statement of ours waits for a row lock, in seconds.
 const LOCK_WAIT_SECS: u32 = 5;
-/// How often the kernel asks a silent peer whether it is still there.
+/// After so long a silence the kernel asks the peer whether it is still there; how often it asks again, and when it gives
+/// up, are the machine's settings (on Linux, eleven minutes later).
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// The options to connect to one server of the settings; TLS as `encrypted` says.

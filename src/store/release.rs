@@ -5,34 +5,71 @@ use super::error::StoreError;
 use super::history::HistoryLine;
 use super::json_rows::quoted;
 use super::row::ClaimToken;
-use super::session::{Session, within_deadline};
+use super::session::{Lease, Session, within_deadline};
 use crate::job::JobId;
 use mysql_async::prelude::Queryable;
 use std::fmt::Write as _;
 
-/// Gives jobs back as they were before their claim: workable, and the try not counted.
+/// Gives jobs back as they were before their claim: workable, and the try not counted. Those come back that another
+/// session keeps locked: nothing was written to their rows, and they are to be tried again.
 ///
 /// Locks each row through the primary key, in key order (by its name, for a small table would rather be read as a
 /// whole, and locked so); touches only rows that are executing under one of the tokens,
 /// and writes the lines of these alone: a job that was taken back meanwhile is not ours to give. A token is drawn for
 /// one claim, and no row is claimed twice under one, so id and token need not be paired.
+///
+/// It waits for no lock. Where nobody has one, all is done in one round trip.
 pub async fn release(
     session: &mut Session,
     claims: &[(JobId, ClaimToken)],
     lines: &[HistoryLine],
-) -> Result<(), StoreError> {
+) -> Result<Vec<JobId>, StoreError> {
     if claims.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let ours = ours_sql(claims);
-    let lines = lines_sql(lines, &ours).map(|insert| insert + "; ").unwrap_or_default();
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
-        lease.conn().query_drop(format!("START TRANSACTION; {lines}{}; COMMIT", release_sql(&ours))).await?;
+        let whole = format!("START TRANSACTION; {}; {}", lock_sql(&ours, "NOWAIT"), write_sql(lines, &ours));
+        let locked = match lease.conn().query_drop(whole).await.map_err(StoreError::from) {
+            Err(error) if error.says_locked() => {
+                lease.conn().query_drop("ROLLBACK; START TRANSACTION").await?;
+                release_around_locks(&mut lease, &ours, lines).await?
+            }
+            done => done.map(|()| Vec::new())?,
+        };
         lease.keep();
-        Ok(())
+        Ok(locked)
     })
     .await
+}
+
+/// The rare way: some rows are locked by others. What of ours is left under its claim afterwards are those.
+async fn release_around_locks(
+    lease: &mut Lease<'_>,
+    ours: &str,
+    lines: &[HistoryLine],
+) -> Result<Vec<JobId>, StoreError> {
+    let free: Vec<u64> = lease.conn().query(lock_sql(ours, "SKIP LOCKED")).await?;
+    let free: Vec<JobId> = free.into_iter().map(JobId).collect();
+    let lines: Vec<HistoryLine> = lines.iter().filter(|line| free.contains(&line.job)).cloned().collect();
+    let write = match free.as_slice() {
+        [] => "COMMIT".to_owned(),
+        free => write_sql(&lines, &format!("id IN ({}) AND {ours}", id_list(free))),
+    };
+    lease.conn().query_drop(write).await?;
+    let left: Vec<u64> =
+        lease.conn().query(format!("SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE {ours}")).await?;
+    Ok(left.into_iter().map(JobId).collect())
+}
+
+fn lock_sql(ours: &str, locked: &str) -> String {
+    format!("SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE {ours} ORDER BY id FOR UPDATE {locked}")
+}
+
+fn write_sql(lines: &[HistoryLine], ours: &str) -> String {
+    let lines = lines_sql(lines, ours).map(|insert| insert + "; ").unwrap_or_default();
+    format!("{lines}{}; COMMIT", release_sql(ours))
 }
 
 /// The rows that are still ours.
@@ -45,7 +82,7 @@ fn ours_sql(claims: &[(JobId, ClaimToken)]) -> String {
     format!("id IN ({}) AND state = 'executing' AND claim_token IN ({})", id_list(&ids), id_list(&tokens))
 }
 
-/// Before the rows are given back, while one can tell which are ours; locks them.
+/// Before the rows are given back, while one can tell which are ours.
 fn lines_sql(lines: &[HistoryLine], ours: &str) -> Option<String> {
     let mut cases = String::new();
     for line in lines {
@@ -55,7 +92,7 @@ fn lines_sql(lines: &[HistoryLine], ours: &str) -> Option<String> {
     (!lines.is_empty()).then(|| {
         format!(
             "INSERT INTO queued_job_log (job_id, msg, created_at) SELECT id, CASE id{cases} ELSE '' END, NOW(6) \
-             FROM queued_job FORCE INDEX (PRIMARY) WHERE {ours} ORDER BY id FOR UPDATE"
+             FROM queued_job FORCE INDEX (PRIMARY) WHERE {ours} ORDER BY id"
         )
     })
 }

@@ -58,7 +58,9 @@ impl Dispatcher {
 
     /// When to claim at the latest.
     pub(super) fn claim_by(&self) -> Option<Instant> {
-        self.claim_at.filter(|_| self.waiting.unread() + self.waiting.parked() > 0 && !self.idle_lanes.is_empty())
+        let claims = self.stopping.is_none() && self.failure.is_none();
+        self.claim_at
+            .filter(|_| claims && self.waiting.unread() + self.waiting.parked() > 0 && !self.idle_lanes.is_empty())
     }
 
     /// Jobs whose hosts have slots go first; then unread ones, no more than any host could take.
@@ -103,7 +105,12 @@ impl Dispatcher {
     pub(super) fn on_hosts(&mut self, hosts: Vec<(JobId, Option<HostKey>)>) {
         for (job, host) in hosts {
             match host {
-                Some(host) => self.waiting.park(job, host),
+                Some(host) if self.waiting.may_park(&host) => self.waiting.park(job, host),
+                // The table remembers it.
+                Some(_) => {
+                    self.forget(job);
+                    self.overflow = true;
+                }
                 None => self.look_again(job, Missed::Invisible),
             }
         }

@@ -14,12 +14,21 @@ use tokio::time::Instant;
 const LOW_WATER: usize = 1_000;
 /// No more timers are loaded from the table while there are so many.
 const TIMERS_ENOUGH: usize = crate::dispatch::timers::TIMER_BOUND / 2;
-/// No more jobs are read while so many wait for slots of their hosts.
-const PARKED_ENOUGH: usize = 500_000;
+/// No more jobs are read while so many wait for slots of their hosts; then there is room for many, or each one that
+/// leaves would have the table searched.
+const PARKED_ENOUGH: usize = crate::dispatch::waiting::PARKED_BOUND / 2;
 /// How long after a failed sweep the next one is tried.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// A workable job that is overdue for longer was not seen by the log.
 const LOST_AFTER_MICROS: i64 = 2_000_000;
+
+/// Why a sweep is made, besides its time.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Reasons {
+    cause: Option<SweepCause>,
+    /// Hints or timers were dropped.
+    overflow: bool,
+}
 
 impl Dispatcher {
     pub(super) fn on_hints(&mut self, hints: Hints) {
@@ -52,13 +61,14 @@ impl Dispatcher {
         }
         let Some(sweeper) = self.idle_sweeper.take() else { return };
         if sweep {
-            let backlog = self.overflow.then_some(SweepCause::Backlog);
+            // What is rung from now on is for the next sweep: this one may have looked already. The reasons of one that
+            // failed are still there.
+            let before = self.sweeping_because;
+            self.sweeping_because = Reasons {
+                cause: SweepCause::graver(self.sweep_cause.take(), before.cause),
+                overflow: self.overflow || before.overflow,
+            };
             (self.sweep_due, self.overflow) = (false, false);
-            // What is rung from now on is for the next sweep: this one may have looked already.
-            let failed_before = self.sweeping_because.take();
-            let cause = SweepCause::graver(self.sweep_cause.take(), failed_before);
-            self.sweeping_because = SweepCause::graver(cause, backlog);
-            // Should this sweep fail, their locks will be looked at again.
             let ended = std::mem::take(&mut self.ended);
             self.being_rescued.clone_from(&ended);
             self.lanes.spawn(async { Report::Swept(Box::new(sweeper.sweep(ended).await)) });
@@ -69,14 +79,17 @@ impl Dispatcher {
 
     pub(super) fn on_swept(&mut self, report: SweepReport) {
         self.idle_sweeper = Some(report.sweeper);
-        let gone = std::mem::take(&mut self.being_rescued);
+        let mut gone = std::mem::take(&mut self.being_rescued);
         match report.found {
             Ok(found) if report.kind == SweepKind::Leftovers => self.take_leftovers(&found.jobs),
             Ok(found) => {
-                let cause = self.sweeping_because.take();
                 let (kind, jobs, rescued) = (report.kind, found.jobs.len(), found.rescued.len());
-                tracing::debug!(?kind, jobs, rescued, more = found.more, because = ?cause, "the table was searched");
-                self.count_lost((kind, cause), &found, &gone);
+                let because = self.sweeping_because;
+                tracing::debug!(?kind, jobs, rescued, more = found.more, ?because, "the table was searched");
+                if kind == SweepKind::Whole {
+                    self.sweeping_because = Reasons::default();
+                    self.count_lost(because, &found, &gone);
+                }
                 self.last_sweep = Some(Instant::now());
                 self.more = found.more;
                 self.watch_peers(found.peers);
@@ -89,6 +102,8 @@ impl Dispatcher {
             Err(error) if self.parts.mode == Mode::Once => self.failure = Some(error),
             Err(error) => {
                 tracing::warn!(%error, "the sweep failed; trying again");
+                // The next one looks at their locks again.
+                self.ended.append(&mut gone);
                 self.more = false;
                 self.next_sweep = Instant::now() + AFTER_FAILURE;
             }
@@ -121,8 +136,11 @@ impl Dispatcher {
     /// The loss ledger: workable jobs that are overdue and that nobody told us of, by cause. While a backlog is
     /// being worked off, jobs are meant to be found by the sweep. What was left to dispatchers that have turned out to be
     /// gone was told of, and not kept.
-    fn count_lost(&self, (kind, cause): (SweepKind, Option<SweepCause>), found: &SweepFound, gone: &[String]) {
-        if kind != SweepKind::Whole || self.more || self.overflow || self.parts.mode == Mode::Once {
+    fn count_lost(&self, because: Reasons, found: &SweepFound, gone: &[String]) {
+        let Reasons { cause, overflow } = because;
+        // What was told of and not kept can't be told from what was not told of; at a start, nothing has been yet.
+        let unclear = overflow && !matches!(cause, Some(SweepCause::Start | SweepCause::Gap));
+        if unclear || self.more || self.overflow || self.parts.mode == Mode::Once {
             return;
         }
         let overdue = found.jobs.iter().filter(|job| job.due_in_micros < -LOST_AFTER_MICROS);
@@ -134,8 +152,8 @@ impl Dispatcher {
             .count();
         let counter = match cause {
             Some(SweepCause::Start) => Counter::LostToDown,
-            // The log goes on where it broke off, and is about to show them; or it has, and they were too many.
-            Some(SweepCause::Resumed | SweepCause::Backlog) => return,
+            // The log goes on where it broke off, and is about to show them.
+            Some(SweepCause::Resumed) => return,
             Some(SweepCause::Gap) => Counter::LostToGap,
             Some(SweepCause::Unreadable | SweepCause::Statement | SweepCause::PreparedCommit) => Counter::LostToDecode,
             Some(SweepCause::PeerGone) | None if self.parts.sweep_pace.borrow().degraded => Counter::LostToDegraded,

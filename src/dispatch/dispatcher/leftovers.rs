@@ -24,8 +24,15 @@ impl Dispatcher {
 
     /// Leaves the jobs that wait and are not ours first to their homes.
     pub(super) fn leave_to_homes(&mut self) {
-        let homes = &self.homes;
-        if self.waiting.drop_unread(|job| !homes.is_ours(job)) {
+        let (homes, misses) = (&self.homes, &mut self.misses);
+        let leave = |job| {
+            let theirs = !homes.is_ours(job);
+            if theirs {
+                misses.remove(&job);
+            }
+            theirs
+        };
+        if self.waiting.drop_unread(leave) {
             self.leftovers_at.get_or_insert_with(|| Instant::now() + GRACE);
         }
     }

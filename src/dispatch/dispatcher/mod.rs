@@ -67,8 +67,8 @@ pub struct Dispatcher {
     overflow: bool,
     /// A sweep is wanted at once.
     sweep_cause: Option<SweepCause>,
-    /// Why the sweep that is under way was begun.
-    sweeping_because: Option<SweepCause>,
+    /// Why the sweep that is under way was begun, or the one that failed last.
+    sweeping_because: intake::Reasons,
     next_sweep: Instant,
     /// The time for a sweep has come.
     sweep_due: bool,
@@ -77,8 +77,8 @@ pub struct Dispatcher {
     failure: Option<StoreError>,
     stopping: Option<stopping::Stop>,
     lanes: JoinSet<Report>,
-    /// The calls; each brings back the host whose slot it holds, and how long it took.
-    calls: JoinSet<(HostKey, Duration)>,
+    /// The calls; each brings back the host whose slot it holds, and how long it took if it was made.
+    calls: JoinSet<(HostKey, Option<Duration>)>,
     /// Claimed jobs on their way back uncalled.
     returns: JoinSet<()>,
     /// Claimed jobs whose results are not written yet.
@@ -113,7 +113,7 @@ impl Dispatcher {
             more: false,
             overflow: false,
             sweep_cause: Some(SweepCause::Start),
-            sweeping_because: None,
+            sweeping_because: intake::Reasons::default(),
             next_sweep: Instant::now() + FAR_AWAY,
             sweep_due: false,
             last_sweep: None,
@@ -188,8 +188,12 @@ impl Dispatcher {
         }
     }
 
-    fn on_call_ended(&mut self, (host, took): &(HostKey, Duration)) {
-        self.parts.slots.end_call(host, *took);
+    fn on_call_ended(&mut self, (host, took): &(HostKey, Option<Duration>)) {
+        self.parts.slots.set_now(Instant::now());
+        match took {
+            Some(took) => self.parts.slots.end_call(host, *took),
+            None => self.parts.slots.leave_call(host),
+        }
         if self.stopping.is_none() {
             self.start_calls(Some(host));
         }

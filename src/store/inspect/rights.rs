@@ -45,10 +45,15 @@ fn missing(facts: &Facts, privilege: &str, scope: Scope) -> Finding {
 fn judge_reading(facts: &Facts) -> Option<Finding> {
     let can_be_tried = facts.log.is_ok() && facts.has_table();
     let [read, _] = follow_grant(facts.server.flavour).privileges else { return None };
-    let may_have_it =
-        |line: &String| [read, "ALL PRIVILEGES"].iter().any(|right| line.contains(right)) || is_role(line);
+    let may_have_it = |line: &String| [read, "ALL PRIVILEGES"].iter().any(|right| gives(line, right)) || is_role(line);
     let is_known = can_be_tried || facts.server_grants.iter().any(may_have_it) || !facts.server.is_on("log_bin");
     (!is_known).then(|| missing(facts, read, Scope::Server))
+}
+
+/// Whether it is among the rights of the grant, by its whole name: that of another may begin with it.
+fn gives(grant: &str, right: &str) -> bool {
+    let rights = grant.strip_prefix("GRANT ").and_then(|rest| rest.split(" ON ").next());
+    rights.is_some_and(|rights| rights.split(',').any(|one| one.trim() == right))
 }
 
 /// All other grants are on something.
@@ -121,7 +126,7 @@ mod tests {
         };
         let [read, status] =
             ["REPLICATION SLAVE", "REPLICATION CLIENT"].map(|right| format!("GRANT {right} ON *.* TO 'queue'@'%';"));
-        let other = "GRANT PROCESS ON *.*";
+        let other = "GRANT PROCESS, REPLICATION SLAVE ADMIN ON *.*";
         assert_eq!(told(other, false, true), [read.clone(), status.clone()]);
         assert_eq!(told(other, true, false), [read]);
         assert!(told(other, true, true).is_empty(), "it is tried");

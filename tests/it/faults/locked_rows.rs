@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 use strings_queue::config::Config;
 use strings_queue::job::JobId;
-use strings_queue::store::{ClaimTerms, ClaimToken, Missed, Store, claim, release, rescue};
+use strings_queue::store::{ClaimTerms, ClaimToken, HistoryLine, Missed, Store, claim, release, rescue};
 use tokio::time::timeout;
 
 /// Shorter than a statement of ours would wait for a lock.
@@ -79,4 +79,31 @@ async fn a_release_and_a_rescue_wait_for_no_locked_row_of_others() {
         ))
         .await;
     assert_eq!(at_once(rescue(&mut small.store.session(), &[])).await.unwrap(), &small.jobs[4..8]);
+}
+
+fn given_back(job: JobId) -> HistoryLine {
+    HistoryLine { job, message: "given back".to_owned(), at_micros: None }
+}
+
+#[tokio::test]
+async fn a_release_passes_over_a_locked_row_of_its_batch_and_tells_it() {
+    let small = Small::table().await;
+    let token = ClaimToken::draw();
+    assert_eq!(small.claim(token, &small.jobs[..4]).await.0, 4);
+    let mut keeper = small.database.conn().await;
+    let lock = format!("START TRANSACTION; SELECT id FROM queued_job WHERE id = {} FOR UPDATE", small.jobs[2].0);
+    keeper.query_drop(lock).await.unwrap();
+    let back: Vec<_> = small.jobs[..4].iter().map(|job| (*job, token)).collect();
+    let lines: Vec<_> = small.jobs[..4].iter().map(|job| given_back(*job)).collect();
+    let mut session = small.store.session();
+    assert_eq!(at_once(release(&mut session, &back, &lines)).await.unwrap(), [small.jobs[2]]);
+    let told = "SELECT job_id FROM queued_job_log WHERE msg = 'given back' ORDER BY job_id";
+    let free = [0, 1, 3].map(|index| small.jobs[index].0);
+    assert_eq!(small.database.query::<u64>(told).await, free);
+    // Tried again as it was; what was given back is not ours any more.
+    keeper.query_drop("COMMIT").await.unwrap();
+    assert_eq!(at_once(release(&mut session, &back, &lines)).await.unwrap(), []);
+    assert_eq!(small.database.query::<u64>(told).await, small.jobs[..4].iter().map(|job| job.0).collect::<Vec<_>>());
+    let claimed = "SELECT COUNT(*) FROM queued_job WHERE state = 'executing' OR attempt > 0";
+    assert_eq!(small.database.query_one::<u64>(claimed).await, 0);
 }

@@ -7,9 +7,11 @@ use super::{ENOUGH, NO_SWEEP, base, following, report, stage, stage_on, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::proxy::Proxy;
-use crate::support::receiver::{Answer, Receiver};
+use crate::support::receiver::{Answer, Gate, Receiver};
 use crate::support::server::OwnServer;
 use crate::support::service::Service;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -70,6 +72,42 @@ async fn a_stop_while_handlers_hang_gives_their_jobs_back() {
     let found = the_next_one_does_the_rest(&database, &receiver, load).await;
     assert_eq!(found.taken_back, 0, "{found:?}");
     assert!(found.extra_calls <= 10, "{found:?}");
+}
+
+/// An application's session that keeps this job's row locked.
+async fn locking(database: &TestDatabase, job: u64) -> Conn {
+    let mut conn = database.conn().await;
+    conn.query_drop(format!("START TRANSACTION; SELECT id FROM queued_job WHERE id = {job} FOR UPDATE")).await.unwrap();
+    conn
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_no_row_that_an_application_keeps_locked() {
+    let (database, receiver) = stage().await;
+    let gate = Gate::closed();
+    receiver.on("/held", Answer::ok().behind(&gate));
+    receiver.on("/hang", Answer::never());
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let mut service = following(&database.ini(&settings())).await;
+    let held = job().url(receiver.url("/held")).timeout(600).insert(&database).await;
+    let hanging = job().url(receiver.url("/hang")).timeout(600).insert_times(&database, 10).await;
+    receiver.wait_for(100, Duration::from_secs(20)).await;
+    // One row's result is there, and cannot be written; another's job can't be given back. All others can.
+    let (mut first, mut second) = (locking(&database, held).await, locking(&database, hanging[0]).await);
+    gate.open();
+    service.wait_for_line("results wait for rows that another session keeps locked", Duration::from_secs(20)).await;
+    assert_eq!(stop_in_time(&mut service).await, Some(1), "two are left as they are");
+    let ours = "SELECT id FROM queued_job WHERE state = 'executing' ORDER BY id";
+    assert_eq!(database.query::<u64>(ours).await, [held, hanging[0]]);
+    for conn in [&mut first, &mut second] {
+        conn.query_drop("COMMIT").await.unwrap();
+    }
+    for (path, plan) in [("/hang", "/work"), ("/held", "/work")] {
+        let url = receiver.url(plan);
+        database.execute(&format!("UPDATE queued_job SET url = '{url}' WHERE url LIKE '%{path}'")).await;
+    }
+    let found = the_next_one_does_the_rest(&database, &receiver, load).await;
+    assert_eq!(found.taken_back, 2, "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,7 +71,8 @@ async fn a_release_whose_answer_was_lost_is_not_told_twice() {
     let (claims, lines) = ([(claimed[0].id, claimed[0].token)], [line(claimed[0].id, "given back")]);
     assert!(release(&mut session, &claims, &lines).await.is_err());
     trap.sprung(SOON).await;
-    eventually("it is written", SOON, async || release(&mut session, &claims, &lines).await.ok()).await;
+    eventually("it is written", SOON, async || release(&mut session, &claims, &lines).await.ok().filter(Vec::is_empty))
+        .await;
     assert_eq!((state(&database, key).await, messages(&database, key).await.len()), ("available".into(), 1));
 }
 

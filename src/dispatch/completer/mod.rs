@@ -1,14 +1,15 @@
 //! Completer: records what calls came to. While one batch commits, the next one gathers; a lone result waits
 //! for nobody. Several of them share the results, so that one prepares its batch while another's reaches the disk.
 
+mod held;
+
 use super::batch::{Batch, Done};
 use super::records::{Record, SharedRecords};
 use crate::job::{JobId, ResultCode, RetryPolicy, conclude, messages};
 use crate::metrics::{Counter, Metrics};
 use crate::reconnect::ReconnectPauses;
-use crate::store::{FinishReport, Finished, HistoryLine, Session, StoreError, finish, finish_around_locks, release};
+use crate::store::{FinishReport, Finished, HistoryLine, Session, StoreError, finish, release};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,9 +17,6 @@ use tokio_util::sync::CancellationToken;
 /// A batch is closed when its texts reach this size, so that its statement stays below the servers'
 /// `max_allowed_packet`, escaped or not, even where that has been set to one MiB.
 const BATCH_BYTES: usize = 1 << 18;
-
-/// How often rows that other sessions keep locked are tried again.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Records results. One task.
 #[derive(Debug)]
@@ -35,11 +33,11 @@ pub struct Completer {
     pub done: mpsc::Sender<Done>,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// Ends the waiting for an unreachable database, when the service must stop.
+    /// Ends the waiting for an unreachable database or a locked row, when the service must stop.
     pub give_up: CancellationToken,
     /// Whether results were left unwritten; false at first.
     pub abandoned: bool,
-    /// Results whose rows other sessions keep locked; empty at first.
+    /// What is to be written to rows that other sessions keep locked; empty at first.
     pub held: Batch,
     /// When they are tried again.
     pub held_until: Instant,
@@ -60,52 +58,13 @@ impl Completer {
             }
             self.write(batch).await;
         }
-        while !self.held.finished.is_empty() && !self.give_up.is_cancelled() {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            self.write_held().await;
-        }
-        if !self.held.finished.is_empty() {
-            self.abandon();
+        while !self.held.is_empty() {
+            tokio::select! {
+                () = tokio::time::sleep_until(self.held_until) => self.write_held().await,
+                () = self.give_up.cancelled() => self.leave_held().await,
+            }
         }
         !self.abandoned
-    }
-
-    /// Waits for records; false when there are none to come. Meanwhile, rows that were locked are tried again: they
-    /// hold up no other.
-    async fn next_records(&mut self, gathered: &mut Vec<Record>) -> bool {
-        loop {
-            let look_again = self.held_until;
-            tokio::select! {
-                some = self.records.take(gathered, self.batch_size) => return some,
-                () = tokio::time::sleep_until(look_again), if !self.held.finished.is_empty() => {}
-            }
-            self.write_held().await;
-            // It was gathering when the time for the locked ones came.
-            if !gathered.is_empty() {
-                return true;
-            }
-        }
-    }
-
-    async fn write_held(&mut self) {
-        let mut held = std::mem::take(&mut self.held);
-        let around = finish_around_locks(&mut self.session, &mut held.finished, &held.lines).await;
-        match around {
-            Ok(report) => {
-                self.tell(&held.finished, &report);
-                self.settle(held, &report.locked).await;
-            }
-            // Told apart, and written, as any other.
-            Err(error) if error.is_refused_data() => self.write(held).await,
-            Err(_) => self.hold(held),
-        }
-    }
-
-    fn hold(&mut self, batch: Batch) {
-        self.held.finished.extend(batch.finished);
-        self.held.lines.extend(batch.lines);
-        self.held.done.extend(batch.done);
-        self.held_until = Instant::now() + LOOK_AGAIN;
     }
 
     /// Tells of the jobs that were written, and keeps those that were locked for later.
@@ -155,16 +114,17 @@ impl Completer {
         }
     }
 
+    /// Results first: their jobs need not wait for those that are given back.
     async fn write(&mut self, mut batch: Batch) {
+        let released = batch.split_off_released();
         let mut locked = Vec::new();
         if !batch.finished.is_empty() || !batch.lines.is_empty() {
             locked = self.write_results(&mut batch.finished, &batch.lines).await;
         }
-        if !batch.released.is_empty() {
-            self.metrics.add(Counter::JobsReleased, batch.released.len() as u64);
-            self.write_releases(&batch).await;
-        }
         self.settle(batch, &locked).await;
+        if !released.is_empty() {
+            self.write_releases(released).await;
+        }
     }
 
     /// Writes results until it succeeds; those that other sessions keep locked come back. Data that the server refuses
@@ -250,19 +210,37 @@ impl Completer {
         }
     }
 
-    async fn write_releases(&mut self, batch: &Batch) {
+    /// Tries until the jobs are given back, or the service must stop.
+    async fn write_releases(&mut self, batch: Batch) {
         let mut pauses = ReconnectPauses::default();
-        loop {
+        let locked = loop {
             let released = tokio::select! {
                 released = release(&mut self.session, &batch.released, &batch.release_lines) => released,
-                () = self.give_up.cancelled() => return self.abandon(),
+                () = self.give_up.cancelled() => {
+                    self.abandon();
+                    break Vec::new();
+                }
             };
-            let Err(error) = released else { return };
-            tracing::warn!(%error, jobs = batch.released.len(), "jobs not given back yet; trying again");
-            if self.pause(&mut pauses).await {
-                return;
+            match released {
+                Ok(locked) => {
+                    self.metrics.add(Counter::JobsReleased, (batch.released.len() - locked.len()) as u64);
+                    break locked;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, jobs = batch.released.len(), "jobs not given back yet; trying again");
+                }
             }
+            if self.pause(&mut pauses).await {
+                break Vec::new();
+            }
+        };
+        if !locked.is_empty() {
+            tracing::warn!(
+                jobs = locked.len(),
+                "jobs that are given back wait for rows that another session keeps locked"
+            );
         }
+        self.settle(batch, &locked).await;
     }
 
     /// Waits a little. True when the service must stop and the rest is left to a rescue.
@@ -278,7 +256,7 @@ impl Completer {
 
     fn abandon(&mut self) {
         if !std::mem::replace(&mut self.abandoned, true) {
-            tracing::error!("the database is away and the service must stop; unwritten jobs will be called again");
+            tracing::error!("the service must stop before all could be written; unwritten jobs will be called again");
         }
     }
 }
