@@ -8,7 +8,7 @@ usage() {
 ./test.sh [options] [-- filters]      passes every test, or says which one failed
 
   --fast          leave out the checks of format, lints and documentation
-  --all           run the slow scenarios too
+  --all           run the slow scenarios too, and show what they measured
   --server NAME   only on this database server; may be repeated (scripts/servers.sh list)
   --require-all   on every known server: fetch what is missing, and a server that cannot be had is a failure
                   (the same: STRINGS_QUEUE_REQUIRE_ALL=1)
@@ -27,12 +27,12 @@ refuse() {
     exit 2
 }
 
-fast='' require_all=${STRINGS_QUEUE_REQUIRE_ALL:-} filters=() wanted=()
+fast='' require_all=${STRINGS_QUEUE_REQUIRE_ALL:-} filters=() wanted=() output=()
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help) usage && exit ;;
     --fast) fast=1 ;;
-    --all) export STRINGS_QUEUE_SLOW=1 ;;
+    --all) export STRINGS_QUEUE_SLOW=1 && output=(--show-output) ;;
     --require-all) require_all=1 ;;
     --server)
         [ $# -ge 2 ] || refuse "--server needs a name"
@@ -186,7 +186,7 @@ test_on_server() {
         step "failpoints on $name" cargo test --locked --features failpoints --test failpoints -- \
             --skip support:: "${filters[@]}"
         if [ ${#filters[@]} -eq 0 ]; then step "benchmark on $name, in small" small_benchmark "$server"; fi
-        step "tests on $name" cargo test --locked --test it -- "${filters[@]}"
+        step "tests on $name" cargo test --locked --test it -- "${output[@]}" "${filters[@]}"
     fi
     stop_server
 }

@@ -1,13 +1,12 @@
 //! Claiming: slots first, then jobs for them; and what becomes of each job that a claim was for.
 
 use super::Dispatcher;
-use crate::dispatch::lanes::{ClaimOrder, claim_lane, hosts_lane};
+use crate::dispatch::lanes::{ClaimOrder, claim_lane};
 use crate::dispatch::slots::HostKey;
 use crate::job::JobId;
 use crate::metrics::Counter;
-use crate::store::{Claim, ClaimedJob, Missed};
+use crate::store::{Claim, Missed};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -18,8 +17,6 @@ const LONGEST_LOOK: Duration = Duration::from_millis(256);
 const LOOKS: u32 = 240;
 /// A claim waits for more slots no longer than this.
 const GATHER_FOR: Duration = Duration::from_millis(10);
-/// A host without room for so long is slow; a shorter stop may be ours, or the database's.
-const HELD_UP_FOR: Duration = Duration::from_millis(50);
 /// In the one-time mode, so many looks (about a second).
 const LOOKS_ONCE: u32 = 11;
 
@@ -73,49 +70,6 @@ impl Dispatcher {
         ClaimOrder { unread, parked }
     }
 
-    /// When a slow host leaves no room for unread jobs, learn their hosts: the others need not wait for it.
-    pub(super) fn start_reading_hosts(&mut self) {
-        let held_up = self.are_held_up();
-        if !held_up || self.waiting.unread() == 0 || self.parts.slots.free() == 0 {
-            return;
-        }
-        let Some(lane) = self.idle_hosts_lane.take() else { return };
-        let jobs = self.waiting.take_unread(self.parts.batch_size);
-        self.lanes.spawn(hosts_lane(lane, jobs, self.parts.stop.clone()));
-    }
-
-    /// Whether a slow host holds up unread jobs: at once where calls of it have shown it, else after a moment.
-    fn are_held_up(&mut self) -> bool {
-        // Calls that wait to hand over their results are no sign of a slow host.
-        let recording = self.parts.executor.records.capacity() > 0;
-        if !(recording && self.parts.slots.is_held_up()) {
-            self.held_up_since = None;
-        } else if self.held_up_since.get_or_insert_with(Instant::now).elapsed() >= HELD_UP_FOR {
-            return true;
-        }
-        self.parts.slots.is_held_up_by_a_slow_host(self.waiting.unread())
-    }
-
-    /// When to look again whether a slow host holds up the others.
-    pub(super) fn look_at_hosts(&self) -> Option<Instant> {
-        let due = self.held_up_since? + HELD_UP_FOR;
-        (due > Instant::now() && self.waiting.unread() > 0).then_some(due)
-    }
-
-    pub(super) fn on_hosts(&mut self, hosts: Vec<(JobId, Option<HostKey>)>) {
-        for (job, host) in hosts {
-            match host {
-                Some(host) if self.waiting.may_park(&host) => self.waiting.park(job, host),
-                // The table remembers it.
-                Some(_) => {
-                    self.forget(job);
-                    self.overflow = true;
-                }
-                None => self.look_again(job, Missed::Invisible),
-            }
-        }
-    }
-
     pub(super) fn on_claimed(&mut self, order: ClaimOrder, claim: Option<Claim>) {
         self.parts.slots.end_promise(order.unread.len());
         let mut held: HashMap<JobId, HostKey> = order.parked.into_iter().collect();
@@ -143,38 +97,6 @@ impl Dispatcher {
         }
     }
 
-    /// Takes in a claimed job: it is called as soon as there is a slot; at a stop it goes back at once.
-    fn take_claimed(&mut self, job: ClaimedJob) {
-        self.misses.remove(&job.id);
-        self.timers.cancel(job.id);
-        self.unrecorded += 1;
-        let host = self.host_keys.of(&job.url);
-        self.parts.slots.hold(&host);
-        if self.stopping.is_some() {
-            self.give_back(job, &host);
-        } else {
-            self.ready.add(job, host, Instant::now());
-        }
-    }
-
-    /// Begins as many calls as there are slots and claimed jobs for them.
-    pub(super) fn start_calls(&mut self, first: Option<&HostKey>) {
-        while let Some((job, host)) = self.ready.next(first, &mut self.parts.slots) {
-            let executor = Arc::clone(&self.parts.executor);
-            self.calls.spawn(async move {
-                let took = executor.execute(job, &host).await;
-                (host, took)
-            });
-        }
-    }
-
-    /// Gives a claimed job back uncalled.
-    pub(super) fn give_back(&mut self, job: ClaimedJob, host: &HostKey) {
-        self.parts.slots.give_back(host);
-        let executor = Arc::clone(&self.parts.executor);
-        self.returns.spawn(async move { executor.give_back(&job).await });
-    }
-
     fn on_missed(&mut self, job: JobId, reason: Missed) {
         match reason {
             Missed::Invisible | Missed::Locked => self.look_again(job, reason),
@@ -193,7 +115,7 @@ impl Dispatcher {
     }
 
     /// The log shows a row before SQL does, and a locked row is passed over: look again within milliseconds.
-    fn look_again(&mut self, job: JobId, reason: Missed) {
+    pub(super) fn look_again(&mut self, job: JobId, reason: Missed) {
         self.waiting.forget(job);
         let misses = self.misses.entry(job).or_default();
         *misses += 1;
@@ -213,7 +135,7 @@ impl Dispatcher {
         self.set_timer(job, Instant::now() + pause);
     }
 
-    fn forget(&mut self, job: JobId) {
+    pub(super) fn forget(&mut self, job: JobId) {
         self.waiting.forget(job);
         self.misses.remove(&job);
     }

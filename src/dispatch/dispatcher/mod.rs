@@ -3,7 +3,9 @@
 //! One task owns all the state, so nothing here is locked or shared. What takes time (claims, sweeps, calls,
 //! results) runs in tasks of its own and reports back.
 
+mod calling;
 mod claiming;
+mod hosts;
 mod intake;
 mod leftovers;
 mod parts;

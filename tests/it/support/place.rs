@@ -70,11 +70,13 @@ impl Place {
         }
     }
 
-    /// A script of the project, run from here, in a process group of its own as in a terminal; `bin` comes first.
+    /// A script of the project, run from here, in a process group of its own as in a terminal; `bin` comes first. It hears
+    /// all signals, whatever whoever runs the tests ignores, as a shell does for what it runs in the background.
     pub fn command(&self, script: &str, arguments: &[&str]) -> Command {
         let path = [self.path("bin").display().to_string(), std::env::var("PATH").unwrap()].join(":");
-        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(script));
-        command.args(arguments).env("PATH", path).env_remove("CARGO_TARGET_DIR").env_remove("RUST_LOG");
+        let mut command = Command::new("env");
+        command.arg("--default-signal").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script)).args(arguments);
+        command.env("PATH", path).env_remove("CARGO_TARGET_DIR").env_remove("RUST_LOG");
         command.current_dir(self.folder.path()).process_group(0).stdin(Stdio::null()).kill_on_drop(true);
         command
     }
