@@ -57,6 +57,11 @@ impl<T> HostQueues<T> {
         Some(item)
     }
 
+    /// The hosts for which something waits.
+    pub fn hosts(&self) -> impl Iterator<Item = &HostKey> {
+        self.queues.keys()
+    }
+
     /// The hosts in the order of their turns.
     pub fn in_turn(&self) -> impl Iterator<Item = &HostKey> {
         let after = self.served.as_ref().map_or(Unbounded, Excluded);

@@ -101,6 +101,13 @@ impl Slots {
         self.all.calling > 0 && self.free_for_unknown() < self.all.pace.lately(self.now).min(MOST_AHEAD) / 2
     }
 
+    /// Whether what this host has left is worth a claim of its own: a good part of what will be free in some moments.
+    #[must_use]
+    pub fn is_worth_a_claim(&self, host: &HostKey) -> bool {
+        let soon = |used: &Use| if used.calling > 0 { used.pace.lately(self.now).min(MOST_AHEAD) / 8 } else { 0 };
+        self.free_for(host) >= self.per_host.get(host).map_or(0, soon)
+    }
+
     /// Whether a host has no room for more, and will have none for some moments: fewer of its calls end meanwhile than
     /// it has under way.
     #[must_use]
@@ -234,6 +241,20 @@ mod tests {
         assert!(begin(&mut slots, "b") && !begin(&mut slots, "b"));
         slots.end_call(&host("a"), QUICK);
         assert!(slots.begin_call(&host("a")) && !slots.begin_call(&host("b")));
+    }
+
+    #[test]
+    fn a_slot_of_a_busy_host_waits_for_some_more_and_that_of_an_idle_or_slow_one_does_not() {
+        let mut slots = Slots::new(200, 100);
+        for _ in 0..40 {
+            assert!(begin(&mut slots, "busy"));
+            slots.end_call(&host("busy"), AHEAD_FOR * 2);
+        }
+        assert!((0..96).all(|_| begin(&mut slots, "busy")) && begin(&mut slots, "slow"));
+        assert_eq!((slots.free_for(&host("busy")), slots.is_worth_a_claim(&host("busy"))), (4, false));
+        slots.end_call(&host("busy"), AHEAD_FOR * 2);
+        assert!(slots.is_worth_a_claim(&host("busy")), "five are an eighth of what ends in such a time");
+        assert!(slots.is_worth_a_claim(&host("slow")) && slots.is_worth_a_claim(&host("new")));
     }
 
     #[test]

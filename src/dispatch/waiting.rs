@@ -86,6 +86,19 @@ impl Waiting {
         self.parked.pop_many(count, |host| slots.take(host))
     }
 
+    /// Whether there are slots for parked jobs, and for no host enough of them that they are worth a claim now.
+    #[must_use]
+    pub fn has_too_few_slots(&self, slots: &Slots) -> bool {
+        let mut some = false;
+        for host in self.parked.hosts().filter(|host| slots.free_for(host) > 0) {
+            if slots.is_worth_a_claim(host) {
+                return false;
+            }
+            some = true;
+        }
+        some
+    }
+
     /// How many jobs wait with their hosts unknown.
     #[must_use]
     pub fn unread(&self) -> usize {

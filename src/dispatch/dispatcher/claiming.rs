@@ -39,9 +39,7 @@ impl Dispatcher {
     /// While calls end quickly, a claim waits until it is worth its transaction; never for long, as the next call to
     /// end may be a slow one.
     fn waits_for_more(&mut self) -> bool {
-        let slots = &self.parts.slots;
-        let enough = slots.is_enough(self.ready.len());
-        if !(enough || self.waiting.parked() == 0 && slots.is_too_little()) {
+        if !(self.parts.slots.is_enough(self.ready.len()) || self.has_too_few_slots()) {
             self.claim_at = None;
             return false;
         }
@@ -51,6 +49,16 @@ impl Dispatcher {
             self.claim_at = None;
         }
         now < at
+    }
+
+    /// Whether there are some slots, and so many calls ending that there will be more of them in a moment.
+    fn has_too_few_slots(&self) -> bool {
+        let slots = &self.parts.slots;
+        if self.waiting.parked() == 0 {
+            return slots.is_too_little();
+        }
+        let unread = self.waiting.unread() > 0 && slots.free_for_unknown() > 0 && !slots.is_too_little();
+        !unread && self.waiting.has_too_few_slots(slots)
     }
 
     /// When to claim at the latest.

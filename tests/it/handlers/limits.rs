@@ -85,3 +85,19 @@ async fn calls_have_as_many_files_as_the_machine_allows() {
     until_all_done(&rig, 120).await;
     assert_eq!(receiver.count(), 120);
 }
+
+/// Such handlers are neither quick, so that nothing is claimed ahead, nor slow enough to stand aside; their calls end one
+/// by one.
+#[tokio::test]
+async fn claims_for_a_handler_that_takes_a_while_are_worth_their_transactions() {
+    let receiver = Receiver::start().await;
+    receiver.on_call("/", |call| {
+        let spread = call.job_id().unwrap() * 7_919 % 100;
+        Answer::ok().after(Duration::from_millis(110 + spread))
+    });
+    let rig = rig_with(&[(1_000, receiver.url("/")), (1_000, receiver.url("/"))], "").await;
+    until_all_done(&rig, 2_000).await;
+    let claims: usize = rig.database.query_one("SELECT COUNT(DISTINCT claim_token) FROM queued_job").await;
+    assert!(claims <= 2_000 / 3, "{claims} claims for 2,000 jobs");
+    assert_eq!((receiver.count(), receiver.max_in_flight()), (2_000, 128));
+}
