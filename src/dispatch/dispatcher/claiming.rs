@@ -23,7 +23,7 @@ const LOOKS_ONCE: u32 = 11;
 impl Dispatcher {
     /// Starts claims for as many jobs as there are free slots.
     pub(super) fn start_claims(&mut self) {
-        if self.waits_for_more() {
+        if self.idle_lanes.is_empty() || self.waits_for_more() {
             return;
         }
         while !self.idle_lanes.is_empty() {
