@@ -88,6 +88,8 @@ impl Dispatcher {
                 tracing::debug!(?kind, jobs, rescued, more = found.more, ?because, "the table was searched");
                 if kind == SweepKind::Whole {
                     self.sweeping_because = Reasons::default();
+                    // Those too that turned out to be gone meanwhile.
+                    gone.extend_from_slice(&self.ended);
                     self.count_lost(because, &found, &gone);
                 }
                 self.last_sweep = Some(Instant::now());

@@ -40,7 +40,9 @@ pub fn assert_nothing_lost(service: &Service) {
 /// Nothing was lost but for these causes, as both the running lines and the last one tell.
 pub fn assert_lost_only_to(service: &Service, causes: &[&str]) {
     let told = lost(service);
-    assert!(told.keys().all(|cause| causes.contains(&cause.as_str())), "{told:?}");
+    let of_one_job = |line: &String| line.contains("[JOBID") || line.contains("job=");
+    let story = || service.lines().into_iter().filter(|line| !of_one_job(line)).collect::<Vec<_>>().join("\n");
+    assert!(told.keys().all(|cause| causes.contains(&cause.as_str())), "{told:?}\n{}", story());
     let counted = counted(service).into_iter().filter(|(name, _)| name.starts_with("lost_to_"));
     assert_eq!(counted.collect::<Counted>(), told);
 }

@@ -73,6 +73,13 @@ impl OwnServer {
         Pid::from_raw(self.running.as_ref().expect("a running server").pid()).unwrap()
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_died(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid().as_raw_pid())).unwrap_or_default();
+        // After the name in parentheses comes the state; a zombie waits for us to see its end.
+        stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().is_empty() || rest.trim_start().starts_with('Z'))
+    }
+
     /// The last lines of its log.
     pub fn log_tail(&self) -> String {
         let folder = self.running.as_ref().expect("a running server").directory().to_owned();
@@ -90,6 +97,11 @@ impl OwnServer {
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.running.take().expect("a running server").ended().await;
+    }
+
+    /// Takes note that it has died by itself.
+    pub async fn bury(&mut self) {
+        self.running.take().expect("a server that died").ended().await;
     }
 
     /// SIGTERM, and gone.
