@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 /// How long one deed (its statements together) may take before its connection is given up.
 const DEED_DEADLINE: Duration = Duration::from_secs(30);
@@ -16,6 +17,9 @@ const DEED_DEADLINE: Duration = Duration::from_secs(30);
 const ALL_HERE: Duration = Duration::from_secs(10);
 /// In place of a number of moves: no connection yet.
 const OPENING: u64 = u64::MAX;
+
+/// How long it may take to end a connection properly.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A connection with one role. Used by one task at a time.
 ///
@@ -70,7 +74,9 @@ impl Session {
 
     /// Forgets the connection, so that the next deed opens a new one.
     pub fn disconnect(&mut self) {
-        self.landed = None;
+        if let Some(landed) = self.landed.take() {
+            say_goodbye(landed.conn);
+        }
     }
 
     /// The server's number of this connection, while there is one.
@@ -94,6 +100,20 @@ impl Session {
     #[must_use]
     pub fn place(&self) -> Option<(HostPort, u64)> {
         self.landed.as_ref().map(|landed| (self.servers.host(landed.index), landed.moves))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.disconnect();
+    }
+}
+
+/// The server counts connections that break off, and MariaDB writes a line of each into its log. (The driver closes one
+/// that is dropped without a word.)
+fn say_goodbye(conn: Conn) {
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(tokio::time::timeout(GOODBYE, conn.disconnect()));
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) async fn read(session: &mut Session, database: &str) -> Result<Facts,
         conn.query_drop("SET SESSION lock_wait_timeout = 5").await?;
         let server = server_facts(conn).await?;
         let account: Option<String> = conn.query_first("SELECT CURRENT_USER()").await?;
-        Ok(Facts {
+        let facts = Facts {
             account: quoted_account(&account.unwrap_or_default()),
             database: database.to_owned(),
             log: known(log(conn, server.flavour).await)?,
@@ -86,7 +86,11 @@ pub(super) async fn read(session: &mut Session, database: &str) -> Result<Facts,
             columns: columns(conn).await?,
             indexes: indexes(conn).await?,
             server,
-        })
+        };
+        lease.keep();
+        // With settings of its own, it is of use to nobody else.
+        session.disconnect();
+        Ok(facts)
     })
     .await
 }

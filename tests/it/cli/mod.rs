@@ -1,5 +1,6 @@
 //! The program as its user meets it: commands, exit codes, lines, signals, limits.
 
+mod goodbye;
 mod limits;
 mod logs;
 mod migrate;
