@@ -69,7 +69,7 @@ impl Scenario {
             Scenario::Backlog => backlog::backlog(bench, options).await,
             Scenario::Latency => arrivals::arrivals(bench, (1, 20), options.seconds).await,
             Scenario::Thousand => arrivals::arrivals(bench, (1, 1_000), options.seconds).await,
-            Scenario::Steady => arrivals::arrivals(bench, (8, 5_000), options.seconds).await,
+            Scenario::Steady => arrivals::arrivals(bench, (32, 5_000), options.seconds).await,
             Scenario::Timers => arrivals::timers(bench, options.jobs.min(500)).await,
             Scenario::Slow => slow::slow(bench, options).await,
             Scenario::Several => backlog::several(bench, options).await,

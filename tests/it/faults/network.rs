@@ -96,7 +96,8 @@ async fn half_open_connections_are_given_up_and_lose_nothing() {
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     assert!(found.extra_calls <= found.taken_back, "{found:?}");
     report("half-open", format!("{found:?}"));
-    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    // A deed on a connection that swallowed it may still be waited for: as long as a stop is patient, and two seconds.
+    assert_eq!(service.stop(Duration::from_secs(30 + 2)).await, Some(0));
     ledger::assert_lost_only_to(&service, &ledger::BROKEN);
 }
 

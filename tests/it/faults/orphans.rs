@@ -101,7 +101,9 @@ fn oldest_untouched(estates: &mut HashMap<String, Estate>, found: &[Claim], now:
     // One rescue is for all, and takes thousands of claims back in the order of their jobs.
     let left = |owner: &String| counts.get(owner.as_str()).copied().unwrap_or(0);
     let begun = estates.iter().any(|(owner, estate)| left(owner) < estate.claims);
-    estates.values_mut().for_each(|estate| estate.begun |= begun);
+    for estate in estates.values_mut() {
+        estate.begun |= begun;
+    }
     estates.retain(|owner, _| counts.contains_key(owner.as_str()));
     for (owner, claims) in counts {
         // A last statement of the dead may still have been at work, so that there are more than at first.
