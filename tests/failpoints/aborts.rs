@@ -18,6 +18,7 @@ async fn abort_at(place: &str, least: usize) {
     assert_eq!(ended.code(), None, "{place}: ended by a signal: {ended:?}");
     let written: Vec<u64> = stage.database.query("SELECT id FROM queued_job WHERE state = 'completed'").await;
     let mut second = stage.program("", ONE_BY_ONE);
+    second.wait_for_line("following the log", SOON).await;
     stage.until_all_final().await;
     stage.check(&ids, 2).await;
     let calls = stage.calls();
@@ -61,6 +62,7 @@ async fn while_the_log_is_read_nothing_is_lost() {
     let ids = stage.insert(20).await;
     first.wait_for_exit(SOON).await;
     let mut second = stage.program("", "");
+    second.wait_for_line("following the log", SOON).await;
     stage.until_all_final().await;
     stage.check(&ids, 2).await;
     assert_eq!(second.stop(SOON).await, Some(0));
@@ -77,6 +79,7 @@ async fn with_many_calls_at_once_no_more_of_them_are_made_again_than_were_in_fli
     let sql = "SELECT COUNT(*) FROM queued_job WHERE state = 'completed'";
     let written: usize = stage.database.query_one(sql).await;
     let mut second = stage.program("", &settings);
+    second.wait_for_line("following the log", SOON).await;
     stage.until_all_final().await;
     stage.check(&ids, 2).await;
     // 26 had ended, the others were under way; those that were written are not made again.

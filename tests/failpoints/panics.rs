@@ -82,6 +82,7 @@ async fn panic_of_a_part(place: &str) {
     let mut first = stage.program(&format!("{place}=2*off->1*return(panic)"), "max_in_flight: 1");
     assert_eq!(first.wait_for_exit(SOON).await.code(), Some(1), "{place}");
     let mut second = stage.program("", "");
+    second.wait_for_line("following the log", SOON).await;
     stage.until_all_final().await;
     stage.check(&ids, 2).await;
     assert_eq!(second.stop(SOON).await, Some(0));
