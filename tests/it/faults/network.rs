@@ -83,7 +83,8 @@ async fn a_stalled_network_delays_jobs_and_loses_none() {
 async fn half_open_connections_are_given_up_and_lose_nothing() {
     let (database, receiver) = stage().await;
     let proxy = Proxy::start(database.server().address()).await;
-    let mut service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
+    let mut service =
+        following(&database.ini_at(proxy.port(), &format!("{NO_SWEEP}[dispatch]\ndrain_secs: 5\n"))).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
     for _ in 0..times(1, 3) {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -97,7 +98,8 @@ async fn half_open_connections_are_given_up_and_lose_nothing() {
     assert!(found.extra_calls <= found.taken_back, "{found:?}");
     report("half-open", format!("{found:?}"));
     // A deed on a connection that swallowed it may still be waited for: as long as a stop is patient, and two seconds.
-    assert_eq!(service.stop(Duration::from_secs(30 + 2)).await, Some(0));
+    // 1 where the answer to a result that was written is still waited for.
+    assert!(matches!(service.stop(Duration::from_secs(5 + 2)).await, Some(0 | 1)));
     ledger::assert_lost_only_to(&service, &ledger::BROKEN);
 }
 
