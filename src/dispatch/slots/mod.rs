@@ -1,6 +1,8 @@
 //! Slots: how many calls may be made at once, over all hosts and to each one, and how many jobs may be claimed
 //! ahead of them (pure).
 
+mod signs;
+
 use super::pace::{AHEAD_FOR, MOST_AHEAD, Use};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -85,43 +87,6 @@ impl Slots {
 
     fn room_of(&self, used: &Use) -> usize {
         used.room(self.limit_per_host, self.now)
-    }
-
-    /// Whether so many claimed jobs, which wait for their calls, are enough for some moments.
-    #[must_use]
-    pub fn is_enough(&self, waiting: usize) -> bool {
-        let ahead = self.all.quick.lately(self.now).min(MOST_AHEAD);
-        waiting > 0 && waiting + self.promised_unknown > ahead / 2
-    }
-
-    /// Whether a claim of unread rows now would be so small, with calls ending so quickly, that it had better wait for
-    /// some more of them to end. False when no call is under way.
-    #[must_use]
-    pub fn is_too_little(&self) -> bool {
-        self.all.calling > 0 && self.free_for_unknown() < self.all.pace.lately(self.now).min(MOST_AHEAD) / 2
-    }
-
-    /// Whether what this host has left is worth a claim of its own: a good part of what will be free in some moments.
-    #[must_use]
-    pub fn is_worth_a_claim(&self, host: &HostKey) -> bool {
-        let soon = |used: &Use| if used.calling > 0 { used.pace.lately(self.now).min(MOST_AHEAD) / 8 } else { 0 };
-        self.free_for(host) >= self.per_host.get(host).map_or(0, soon)
-    }
-
-    /// Whether a host has no room for more, and will have none for some moments: fewer of its calls end meanwhile than
-    /// it has under way.
-    #[must_use]
-    pub fn is_held_up(&self) -> bool {
-        let slow = |used: &Use| used.pace.lately(self.now) < self.limit_per_host;
-        self.free_for_unknown() == 0 && self.per_host.values().any(|used| self.room_of(used) == 0 && slow(used))
-    }
-
-    /// Whether a host whose calls last, as those showed that ended, has too little room for so many unread rows to be
-    /// claimed. Its calls may end one by one, and each leaves room for one row, whoever it is for.
-    #[must_use]
-    pub fn is_held_up_by_a_slow_host(&self, unread: usize) -> bool {
-        let slow = |used: &Use| used.slow_until > self.now && used.quick.lately(self.now) < self.limit_per_host;
-        self.free_for_unknown() < unread && self.per_host.values().any(|used| slow(used) && self.room_of(used) < unread)
     }
 
     /// Promises slots to a claim of rows whose hosts are unknown.
@@ -211,16 +176,15 @@ impl Slots {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pace::SLOW_FOR;
     use super::*;
 
-    const QUICK: Duration = Duration::from_millis(1);
+    pub(super) const QUICK: Duration = Duration::from_millis(1);
 
-    fn host(name: &str) -> HostKey {
+    pub(super) fn host(name: &str) -> HostKey {
         HostKey(name.into())
     }
 
-    fn begin(slots: &mut Slots, name: &str) -> bool {
+    pub(super) fn begin(slots: &mut Slots, name: &str) -> bool {
         slots.hold(&host(name));
         slots.begin_call(&host(name))
     }
@@ -241,20 +205,6 @@ mod tests {
         assert!(begin(&mut slots, "b") && !begin(&mut slots, "b"));
         slots.end_call(&host("a"), QUICK);
         assert!(slots.begin_call(&host("a")) && !slots.begin_call(&host("b")));
-    }
-
-    #[test]
-    fn a_slot_of_a_busy_host_waits_for_some_more_and_that_of_an_idle_or_slow_one_does_not() {
-        let mut slots = Slots::new(200, 100);
-        for _ in 0..40 {
-            assert!(begin(&mut slots, "busy"));
-            slots.end_call(&host("busy"), AHEAD_FOR * 2);
-        }
-        assert!((0..96).all(|_| begin(&mut slots, "busy")) && begin(&mut slots, "slow"));
-        assert_eq!((slots.free_for(&host("busy")), slots.is_worth_a_claim(&host("busy"))), (4, false));
-        slots.end_call(&host("busy"), AHEAD_FOR * 2);
-        assert!(slots.is_worth_a_claim(&host("busy")), "five are an eighth of what ends in such a time");
-        assert!(slots.is_worth_a_claim(&host("slow")) && slots.is_worth_a_claim(&host("new")));
     }
 
     #[test]
@@ -303,26 +253,6 @@ mod tests {
         assert_eq!(slots.free_for(&host("slow")), 4);
         slots.set_now(slots.now + AHEAD_FOR * 2);
         assert_eq!(slots.per_host.keys().collect::<Vec<_>>(), [&host("fast")]);
-    }
-
-    #[test]
-    fn a_host_whose_calls_last_holds_up_unread_rows_though_they_end_one_by_one() {
-        let mut slots = Slots::new(10, 4);
-        let (slow, fast) = (host("slow"), host("fast"));
-        assert!((0..4).all(|_| begin(&mut slots, "slow")) && slots.is_held_up());
-        assert!(!slots.is_held_up_by_a_slow_host(2), "none has ended yet");
-        slots.end_call(&slow, AHEAD_FOR * 2);
-        assert!(!slots.is_held_up() && slots.is_held_up_by_a_slow_host(2) && !slots.is_held_up_by_a_slow_host(1));
-        slots.set_now(slots.now + SLOW_FOR);
-        assert!(!slots.is_held_up_by_a_slow_host(2));
-        slots.end_call(&slow, AHEAD_FOR * 2);
-        assert!((0..4).all(|_| begin(&mut slots, "fast")) && slots.is_held_up_by_a_slow_host(3));
-        for _ in 0..2 {
-            slots.end_call(&slow, AHEAD_FOR * 2);
-        }
-        assert!(!slots.is_held_up_by_a_slow_host(3), "it is the other one that has no room");
-        slots.end_call(&fast, QUICK);
-        assert!(!slots.is_held_up_by_a_slow_host(4));
     }
 
     #[test]
