@@ -186,7 +186,9 @@ test_on_server() {
         step "failpoints on $name" cargo test --locked --features failpoints --test failpoints -- \
             --skip support:: "${filters[@]}"
         if [ ${#filters[@]} -eq 0 ]; then step "benchmark on $name, in small" small_benchmark "$server"; fi
-        step "tests on $name" cargo test --locked --test it -- "${output[@]}" "${filters[@]}"
+        # They wait more than they work: for the server's disk, for time-outs, for retries that fall due.
+        RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))} \
+            step "tests on $name" cargo test --locked --test it -- "${output[@]}" "${filters[@]}"
     fi
     stop_server
 }
