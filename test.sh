@@ -186,11 +186,18 @@ test_on_server() {
         step "failpoints on $name" cargo test --locked --features failpoints --test failpoints -- \
             --skip support:: "${filters[@]}"
         if [ ${#filters[@]} -eq 0 ]; then step "benchmark on $name, in small" small_benchmark "$server"; fi
-        # They wait more than they work: for the server's disk, for time-outs, for retries that fall due.
-        RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))} \
-            step "tests on $name" cargo test --locked --test it -- "${output[@]}" "${filters[@]}"
+        RUST_TEST_THREADS=$(tests_at_once) step "tests on $name" \
+            cargo test --locked --test it -- "${output[@]}" "${filters[@]}"
     fi
     stop_server
+}
+
+# The short forms wait more than they work: for the server's disk, for time-outs, for retries that fall due. The slow
+# scenarios keep the processors busy.
+tests_at_once() {
+    local processors=$(nproc)
+    if [ -z "${STRINGS_QUEUE_SLOW:-}" ]; then processors=$((2 * processors)); fi
+    printf '%s\n' "${RUST_TEST_THREADS:-$processors}"
 }
 
 # Counts calls; its times mean nothing here.
