@@ -31,24 +31,35 @@ pub enum StoreError {
     Settings(String),
 }
 
-/// Server errors that pass by themselves: too many connections, shutdown, full disk, lock wait, deadlock,
-/// read-only, interrupted, killed; and of a member of a cluster or a group: not ready, offline, electing, a conflict
-/// with what another member committed.
-const PASSING: [u16; 26] = [
-    1021, 1040, 1047, 1053, 1077, 1079, 1114, 1129, 1158, 1159, 1160, 1161, 1180, 1184, 1205, 1213, 1226, 1290, 1317,
-    1836, 1927, 3032, 3100, 3101, 3797, 3798,
+/// Server errors that pass by themselves: too many connections, shutdown, lock wait, deadlock, read-only, interrupted,
+/// killed; and of a member of a cluster or a group: not ready, offline, electing, a conflict with what another member
+/// committed.
+const PASSING: [u16; 24] = [
+    1040, 1047, 1053, 1077, 1079, 1129, 1158, 1159, 1160, 1161, 1180, 1184, 1205, 1213, 1226, 1290, 1317, 1836, 1927,
+    3032, 3100, 3101, 3797, 3798,
+];
+
+/// Server errors that say that it has no room or no memory, or trouble with its files, those of its temporary tables
+/// included. So do all below 1000 (`EE_…`, the file functions' own).
+const NO_ROOM: [u16; 25] = [
+    1004, 1016, 1021, 1023, 1024, 1026, 1028, 1030, 1032, 1034, 1035, 1036, 1037, 1038, 1041, 1114, 1135, 1194, 1195,
+    1598, 1637, 1705, 1712, 1878, 3019,
 ];
 
 /// Server errors that say nothing of the data: our account, a right, the database, the table or a column of it is not
 /// there. They pass when somebody mends them; so does a table that is renamed for a moment.
 const NOT_THERE: [u16; 15] = [1044, 1045, 1049, 1054, 1130, 1142, 1143, 1146, 1227, 1698, 1820, 1862, 3118, 3159, 4151];
 
+fn passes(code: u16) -> bool {
+    code < 1000 || PASSING.contains(&code) || NO_ROOM.contains(&code)
+}
+
 impl StoreError {
     /// Whether the same may succeed later, with nothing mended by hand.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            StoreError::Server { code, .. } => PASSING.contains(code),
+            StoreError::Server { code, .. } => passes(*code),
             StoreError::Connection(_) | StoreError::Deadline(_) => true,
             StoreError::Unexpected(_) | StoreError::Schema(_) | StoreError::Settings(_) => false,
         }
@@ -67,10 +78,16 @@ impl StoreError {
         matches!(self.code(), Some(3572 | 1205))
     }
 
+    /// Whether the server prepares no more statements (1461), or none of that kind (1295).
+    #[must_use]
+    pub fn says_not_prepared(&self) -> bool {
+        matches!(self.code(), Some(1461 | 1295))
+    }
+
     /// Whether the statement itself, with its data, was refused: trying the same again is of no use.
     #[must_use]
     pub fn is_refused_data(&self) -> bool {
-        matches!(self, StoreError::Server { code, .. } if !PASSING.contains(code) && !NOT_THERE.contains(code))
+        matches!(self, StoreError::Server { code, .. } if !passes(*code) && !NOT_THERE.contains(code))
     }
 
     /// Why none of the hosts could be used: in one text, unless the last reason is of the kind that does not pass.
@@ -129,6 +146,13 @@ mod tests {
         assert!(!server(1045).is_transient());
         assert!(server(1366).is_refused_data());
         assert!(!server(1146).is_refused_data() && !server(1146).is_transient());
+    }
+
+    #[test]
+    fn a_server_without_room_or_memory_is_no_fault_of_the_data() {
+        for code in [3, 126, 1021, 1026, 1030, 1034, 1041, 1114, 1194, 1878] {
+            assert!(server(code).is_transient() && !server(code).is_refused_data(), "{code}");
+        }
     }
 
     #[test]

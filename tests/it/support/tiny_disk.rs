@@ -39,6 +39,14 @@ impl TinyDisk {
         }
     }
 
+    /// As [`TinyDisk::fill`], but for so many bytes.
+    pub fn fill_up_to(&self, room: u64) {
+        self.fill();
+        let ballast = std::fs::File::options().write(true).open(self.ballast()).unwrap();
+        let taken = ballast.metadata().unwrap().len();
+        ballast.set_len(taken.saturating_sub(room)).unwrap();
+    }
+
     /// Gives it back.
     pub fn clear(&self) {
         std::fs::remove_file(self.ballast()).unwrap();
