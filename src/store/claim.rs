@@ -4,6 +4,7 @@
 //! claimed comes back with the reason, and the caller tries it again.
 
 use super::error::StoreError;
+use super::lone_claim;
 use super::row::{Body, ClaimToken, ClaimedJob, column, text};
 use super::session::{Lease, Session, within_deadline};
 use crate::failpoints::failpoint;
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 const INLINE_BODY_BYTES: usize = 32 * 1024;
 
 /// Who claims, and for how long.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimTerms {
     /// The dispatcher's name: also the name of the lock it holds while it lives.
     pub dispatcher: String,
@@ -74,7 +75,11 @@ pub async fn claim(
     let asked = Asked { token, at: Instant::now(), terms };
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
-        let claim = match read_set(&mut lease, claim_sql(terms, token, jobs), 2).await {
+        let usual = match jobs {
+            [job] => lone_claim::try_claim(&mut lease, terms, token, *job).await,
+            _ => read_set(&mut lease, claim_sql(terms, token, jobs), 2).await,
+        };
+        let claim = match usual {
             Err(error) if error.says_locked() => {
                 let sql = format!("ROLLBACK; {}", claim_around_locks_sql(terms, token, jobs));
                 let rows = read_set(&mut lease, sql, 3).await?;
@@ -90,7 +95,7 @@ pub async fn claim(
 }
 
 /// Runs statements, and reads the rows of the one after so many others.
-async fn read_set(lease: &mut Lease<'_>, sql: String, others: usize) -> Result<Vec<Row>, StoreError> {
+pub(super) async fn read_set(lease: &mut Lease<'_>, sql: String, others: usize) -> Result<Vec<Row>, StoreError> {
     let mut results = lease.conn().query_iter(sql).await?;
     for _ in 0..others {
         results.collect::<Row>().await?;
@@ -108,12 +113,21 @@ async fn read_set(lease: &mut Lease<'_>, sql: String, others: usize) -> Result<V
 /// locked. The index is named, for a small table would rather be read as a whole, and locked so.
 #[must_use]
 pub fn claim_sql(terms: &ClaimTerms, token: ClaimToken, jobs: &[JobId]) -> String {
-    let (ids, columns, changes) = (id_list(jobs), columns(token), changes(terms, token));
-    format!(
-        "SET @strings_queue_now = NOW(6); START TRANSACTION; \
-         SELECT {columns} FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids}) ORDER BY id FOR UPDATE NOWAIT; \
-         UPDATE queued_job AS job FORCE INDEX (PRIMARY) SET {changes} WHERE id IN ({ids}) AND {WORKABLE}; COMMIT"
-    )
+    let (ids, token) = (format!("IN ({})", id_list(jobs)), token.0.to_string());
+    let (see, take) = (see_sql(&token, &ids), take_sql(terms, &token, &ids));
+    format!("SET @strings_queue_now = NOW(6); START TRANSACTION; {see}; {take}; COMMIT")
+}
+
+/// The usual claim's SELECT, with the token and the ids (`IN (…)` or `= …`) as texts.
+pub(super) fn see_sql(token: &str, ids: &str) -> String {
+    let columns = columns(token);
+    format!("SELECT {columns} FROM queued_job FORCE INDEX (PRIMARY) WHERE id {ids} ORDER BY id FOR UPDATE NOWAIT")
+}
+
+/// The usual claim's UPDATE, as [`see_sql`].
+pub(super) fn take_sql(terms: &ClaimTerms, token: &str, ids: &str) -> String {
+    let changes = changes(terms, token);
+    format!("UPDATE queued_job AS job FORCE INDEX (PRIMARY) SET {changes} WHERE id {ids} AND {WORKABLE}")
 }
 
 /// The claim that passes over rows that others hold locked, so that one of them never holds up its batch.
@@ -124,7 +138,8 @@ pub fn claim_sql(terms: &ClaimTerms, token: ClaimToken, jobs: &[JobId]) -> Strin
 /// would read the whole of it first, and wait for every row.
 #[must_use]
 pub fn claim_around_locks_sql(terms: &ClaimTerms, token: ClaimToken, jobs: &[JobId]) -> String {
-    let (ids, columns, changes) = (id_list(jobs), columns(token), changes(terms, token));
+    let (ids, token) = (id_list(jobs), token.0.to_string());
+    let (columns, changes) = (columns(&token), changes(terms, &token));
     let count = jobs.len();
     format!(
         "SET @strings_queue_now = NOW(6); \
@@ -138,7 +153,7 @@ pub fn claim_around_locks_sql(terms: &ClaimTerms, token: ClaimToken, jobs: &[Job
 const WORKABLE: &str = "state IN ('available', 'retryable') AND run_at <= @strings_queue_now";
 
 /// What a claim changes in a row.
-fn changes(terms: &ClaimTerms, ClaimToken(token): ClaimToken) -> String {
+fn changes(terms: &ClaimTerms, token: &str) -> String {
     let ClaimTerms { dispatcher, grace, max_timeout_secs } = terms;
     let grace = grace.as_secs();
     format!(
@@ -149,7 +164,7 @@ fn changes(terms: &ClaimTerms, ClaimToken(token): ClaimToken) -> String {
 }
 
 /// What is read of a row; the texts only of those that are ours or become so.
-fn columns(ClaimToken(token): ClaimToken) -> String {
+fn columns(token: &str) -> String {
     let readable = format!("claim_token <=> {token} OR ({WORKABLE})");
     format!(
         "id, CAST(state AS CHAR), claim_token <=> {token}, \

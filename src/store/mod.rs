@@ -10,6 +10,7 @@ pub mod grants;
 mod history;
 pub mod inspect;
 mod json_rows;
+mod lone_claim;
 pub mod migrate;
 mod opening;
 mod options;

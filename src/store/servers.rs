@@ -3,6 +3,7 @@
 //! All sessions work on one server. When one of them has to look for another, because theirs is gone or takes no
 //! writes any more, the others follow at their next deed, and so does whoever reads the log.
 
+use super::claim::ClaimTerms;
 use super::error::StoreError;
 use super::opening::{self, Opened, wants_tls};
 use super::place::Place;
@@ -35,6 +36,18 @@ pub(super) struct Landed {
     pub(super) index: usize,
     /// How often we had moved when it was made.
     pub(super) moves: u64,
+    pub(super) prepared: Prepared,
+}
+
+/// Whether a connection's server has prepared the statements of a lone claim.
+#[derive(Debug)]
+pub(super) enum Prepared {
+    /// Nobody has asked for it.
+    NotYet,
+    /// They are there, for these terms.
+    For(ClaimTerms),
+    /// It prepares no more, or none of that kind.
+    Refused,
 }
 
 impl Servers {
@@ -156,6 +169,6 @@ impl Servers {
         if is_new {
             tracing::warn!(host, port, "working on another server now");
         }
-        Landed { conn: opened.conn, index, moves }
+        Landed { conn: opened.conn, index, moves, prepared: Prepared::NotYet }
     }
 }

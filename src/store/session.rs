@@ -1,7 +1,7 @@
 //! One connection with a role of its own, opened when it is needed and replaced when it broke.
 
 use super::error::StoreError;
-use super::servers::{Landed, Servers};
+use super::servers::{Landed, Prepared, Servers};
 use crate::config::HostPort;
 use mysql_async::Conn;
 use std::future::Future;
@@ -132,6 +132,16 @@ impl Lease<'_> {
     /// As [`Session::has_settled`].
     pub(super) fn has_settled(&self) -> bool {
         self.session.has_settled()
+    }
+
+    /// Whether the statements of a lone claim are prepared.
+    pub(super) fn prepared(&self) -> &Prepared {
+        &self.landed.prepared
+    }
+
+    /// Notes it, for as long as the connection lasts.
+    pub(super) fn set_prepared(&mut self, prepared: Prepared) {
+        self.landed.prepared = prepared;
     }
 
     /// The deed went well: the connection may be used again.

@@ -8,7 +8,7 @@ use crate::support::proxy::{CutPoint, Proxy, Way};
 use std::time::Duration;
 
 /// What a deed's statement holds and no other's does.
-const CLAIM: &[u8] = b"job.last_started_at = NOW()";
+const CLAIM: &[u8] = b"@strings_queue_now = NOW(6)";
 const FINISH: &[u8] = b"JSON_TABLE";
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ mod crowd;
 mod finish;
 mod finish_fence;
 mod locks;
+mod lone_claim;
 mod plans;
 mod release;
 mod rescue;

@@ -131,7 +131,8 @@ async fn every_statement_of_the_store_goes_by_its_index_and_reads_no_more_than_i
 }
 
 async fn claims_and_results(watch: &mut Watch) {
-    let keys = some(&watch.database, "available", 200).await;
+    let keys = some(&watch.database, "available", 202).await;
+    let (keys, lone) = keys.split_at(200);
     let (jobs, deed) = watch.deed(async |session| claim_all(session, "me", &keys[..100]).await).await;
     watch.assert_indexed("a claim", &deed, 1_000).await;
     let mut locking = watch.database.conn().await;
@@ -141,6 +142,12 @@ async fn claims_and_results(watch: &mut Watch) {
     assert_eq!((claim.jobs.len(), claim.missed.len()), (99, 1));
     watch.assert_indexed("a claim around a lock", &deed, 2_000).await;
     locking.disconnect().await.unwrap();
+    for key in lone {
+        let (_, deed) = watch.deed(async |session| claim_all(session, "me", &[*key]).await).await;
+        let begin_with = |verb: &str| deed.statements.iter().any(|statement| statement.starts_with(verb));
+        assert!(begin_with("EXECUTE ") && begin_with("SELECT ") && begin_with("UPDATE "), "{:?}", deed.statements);
+        watch.assert_indexed("a lone claim", &deed, 20).await;
+    }
 
     let whole = jobs[..40].iter().map(|job| failed_for_now(job, HOUR)).collect();
     let (_, deed) = watch.deed(async |session| finish_all(session, whole).await).await;
