@@ -193,11 +193,11 @@ test_on_server() {
 }
 
 # The short forms wait more than they work: for the server's disk, for time-outs, for retries that fall due. The slow
-# scenarios keep the processors busy.
+# scenarios keep the processors busy. Many tests have a server of their own, so that memory is a limit too.
 tests_at_once() {
-    local processors=$(nproc)
-    if [ -z "${STRINGS_QUEUE_SLOW:-}" ]; then processors=$((2 * processors)); fi
-    printf '%s\n' "${RUST_TEST_THREADS:-$processors}"
+    local count=$(nproc)
+    if [ -z "${STRINGS_QUEUE_SLOW:-}" ]; then count=$((2 * count)); fi
+    printf '%s\n' "${RUST_TEST_THREADS:-$((count < 8 ? count : 8))}"
 }
 
 # Counts calls; its times mean nothing here.
