@@ -9,6 +9,7 @@ use super::history::{HistoryLine, history_sql, history_sql_for};
 use super::json_rows::{UTF8, quoted, quoted_json};
 use super::row::ClaimToken;
 use super::session::{Lease, Session, within_deadline};
+use super::transaction::{begin_sql, commit_sql};
 use crate::failpoints::failpoint;
 use crate::job::{Conclusion, JobId, JobState, ResultCode, messages};
 use mysql_async::Row;
@@ -111,7 +112,8 @@ fn whole_sql(batch: &[Finished], lines: &[HistoryLine]) -> Result<String, StoreE
 }
 
 async fn commit_with(lease: &mut Lease<'_>, history: Option<String>) -> Result<(), StoreError> {
-    let sql = history.map_or_else(|| "COMMIT".to_owned(), |insert| format!("{insert}; COMMIT"));
+    let commit = commit_sql();
+    let sql = history.map_or(commit.clone(), |insert| format!("{insert}; {commit}"));
     Ok(lease.conn().query_drop(sql).await?)
 }
 
@@ -163,11 +165,13 @@ async fn lock_and_look(lease: &mut Lease<'_>, batch: &[Finished]) -> Result<Hash
     let ids: Vec<JobId> = batch.iter().map(|finished| finished.id).collect();
     let ids = super::claim::id_list(&ids);
     let sql = format!(
-        "START TRANSACTION; SELECT id, COALESCE(claim_token, 0), CAST(state AS CHAR) FROM queued_job \
+        "{}; SELECT id, COALESCE(claim_token, 0), CAST(state AS CHAR) FROM queued_job \
          FORCE INDEX (PRIMARY) WHERE id IN ({ids}) ORDER BY id FOR UPDATE SKIP LOCKED; \
-         SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids})"
+         SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids})",
+        begin_sql()
     );
     let mut results = lease.conn().query_iter(sql).await?;
+    results.collect::<Row>().await?;
     results.collect::<Row>().await?;
     let seen: Vec<(u64, u64, String)> = results.collect().await?;
     let there: Vec<u64> = results.collect().await?;

@@ -25,6 +25,7 @@ mod script;
 mod server;
 mod servers;
 mod session;
+mod transaction;
 
 pub use backlog::{DueJob, Page, PageEnd, backlog_sql, read_backlog, read_urls};
 pub use body::load_body;

@@ -6,6 +6,7 @@ use super::history::HistoryLine;
 use super::json_rows::quoted;
 use super::row::ClaimToken;
 use super::session::{Lease, Session, within_deadline};
+use super::transaction::{begin_sql, commit_sql};
 use crate::job::JobId;
 use mysql_async::prelude::Queryable;
 use std::fmt::Write as _;
@@ -30,10 +31,10 @@ pub async fn release(
     let ours = ours_sql(claims);
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
-        let whole = format!("START TRANSACTION; {}; {}", lock_sql(&ours, "NOWAIT"), write_sql(lines, &ours));
+        let whole = format!("START TRANSACTION; {}; {}; COMMIT", lock_sql(&ours, "NOWAIT"), write_sql(lines, &ours));
         let locked = match lease.conn().query_drop(whole).await.map_err(StoreError::from) {
             Err(error) if error.says_locked() => {
-                lease.conn().query_drop("ROLLBACK; START TRANSACTION").await?;
+                lease.conn().query_drop(format!("ROLLBACK; {}", begin_sql())).await?;
                 release_around_locks(&mut lease, &ours, lines).await?
             }
             done => done.map(|()| Vec::new())?,
@@ -54,8 +55,8 @@ async fn release_around_locks(
     let free: Vec<JobId> = free.into_iter().map(JobId).collect();
     let lines: Vec<HistoryLine> = lines.iter().filter(|line| free.contains(&line.job)).cloned().collect();
     let write = match free.as_slice() {
-        [] => "COMMIT".to_owned(),
-        free => write_sql(&lines, &format!("id IN ({}) AND {ours}", id_list(free))),
+        [] => commit_sql(),
+        free => format!("{}; {}", write_sql(&lines, &format!("id IN ({}) AND {ours}", id_list(free))), commit_sql()),
     };
     lease.conn().query_drop(write).await?;
     let left: Vec<u64> =
@@ -69,7 +70,7 @@ fn lock_sql(ours: &str, locked: &str) -> String {
 
 fn write_sql(lines: &[HistoryLine], ours: &str) -> String {
     let lines = lines_sql(lines, ours).map(|insert| insert + "; ").unwrap_or_default();
-    format!("{lines}{}; COMMIT", release_sql(ours))
+    format!("{lines}{}", release_sql(ours))
 }
 
 /// The rows that are still ours.

@@ -7,6 +7,7 @@ use super::claim::id_list;
 use super::error::StoreError;
 use super::history::{HistoryLine, history_sql};
 use super::session::{Session, within_deadline};
+use super::transaction::{begin_sql, commit_sql};
 use crate::job::{JobId, messages};
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
@@ -68,12 +69,14 @@ async fn lock_abandoned(conn: &mut mysql_async::Conn, found: &[Abandoned]) -> Re
     // A token has no other use here than a number, and 0 is none.
     let tokens: Vec<JobId> = found.iter().map(|(_, token, _)| JobId(token.unwrap_or(0))).collect();
     let sql = format!(
-        "START TRANSACTION; SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({}) \
+        "{}; SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({}) \
          AND COALESCE(claim_token, 0) IN ({}) AND state = 'executing' AND ({OUTSTAYED} OR {UNLOCKED}) ORDER BY id FOR UPDATE SKIP LOCKED",
+        begin_sql(),
         id_list(&ids),
         id_list(&tokens)
     );
     let mut results = conn.query_iter(sql).await?;
+    results.collect::<Row>().await?;
     results.collect::<Row>().await?;
     let locked: Vec<u64> = results.collect().await?;
     results.drop_result().await?;
@@ -94,7 +97,7 @@ async fn take_back(conn: &mut mysql_async::Conn, rescued: &[JobId], lines: &[His
         conn.query_drop(update).await?;
     }
     let insert = history_sql(lines).map(|insert| insert + "; ").unwrap_or_default();
-    Ok(conn.query_drop(format!("{insert}COMMIT")).await?)
+    Ok(conn.query_drop(format!("{insert}{}", commit_sql())).await?)
 }
 
 fn lines(found: &[Abandoned], rescued: &[JobId]) -> Vec<HistoryLine> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// How long one deed (its statements together) may take before its connection is given up.
-const DEED_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const DEED_DEADLINE: Duration = Duration::from_secs(30);
 /// How long after we came to a server, from another one or after an outage, no lock that is free there counts: the
 /// others come too, and have theirs to take anew. The slowest has first to give up a server that no longer answers.
 const ALL_HERE: Duration = Duration::from_secs(10);

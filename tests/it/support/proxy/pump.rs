@@ -27,7 +27,7 @@ impl Link {
     fn admits(&self, way: Way, seen: &[u8], fresh: usize) -> bool {
         let awaited = self.awaited.lock().unwrap().clone();
         if let Some((_, trap)) = awaited.filter(|(answer, _)| *answer == way) {
-            return self.spring(&trap);
+            return if trap.point == CutPoint::Silence { self.fall_silent(&trap) } else { self.spring(&trap) };
         }
         match self.shared.trap_at(way, seen, fresh) {
             Some(trap) if trap.point == CutPoint::BeforePassing => self.spring(&trap),
@@ -37,6 +37,16 @@ impl Link {
             }
             None => true,
         }
+    }
+
+    /// The bytes are admitted to where they vanish.
+    fn fall_silent(&self, trap: &Armed) -> bool {
+        self.awaited.lock().unwrap().take();
+        for way in [Way::ToServer, Way::ToClient] {
+            self.shared.way(way).mode.send_replace(Mode::Swallow);
+        }
+        trap.spring();
+        true
     }
 
     fn spring(&self, trap: &Armed) -> bool {

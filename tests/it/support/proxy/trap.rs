@@ -13,6 +13,8 @@ pub enum CutPoint {
     BeforePassing,
     /// The bytes are passed on, and what the other side answers is not.
     BeforeAnswer,
+    /// As [`CutPoint::BeforeAnswer`], but nobody learns of it: from then on all bytes of all connections vanish.
+    Silence,
 }
 
 /// Tells when the cut has happened.
