@@ -7,6 +7,7 @@ use super::error::StoreError;
 use super::lone_claim;
 use super::row::{Body, ClaimToken, ClaimedJob, column, text};
 use super::session::{Lease, Session, within_deadline};
+use super::transaction::{begin_sql, commit_sql, rollback_sql};
 use crate::failpoints::failpoint;
 use crate::job::{Attempt, JobId, JobState};
 use mysql_async::Row;
@@ -77,12 +78,12 @@ pub async fn claim(
         let mut lease = session.lease().await?;
         let usual = match jobs {
             [job] => lone_claim::try_claim(&mut lease, terms, token, *job).await,
-            _ => read_set(&mut lease, claim_sql(terms, token, jobs), 2).await,
+            _ => claim_batch(&mut lease, terms, token, jobs).await,
         };
         let claim = match usual {
             Err(error) if error.says_locked() => {
-                let sql = format!("ROLLBACK; {}", claim_around_locks_sql(terms, token, jobs));
-                let rows = read_set(&mut lease, sql, 3).await?;
+                let sql = format!("{}; {}", rollback_sql(), claim_around_locks_sql(terms, token, jobs));
+                let rows = read_set(&mut lease, sql, 4).await?;
                 sort_out(jobs, &asked, rows, SeenRow::missed_after)?
             }
             rows => sort_out(jobs, &asked, rows?, SeenRow::missed_before)?,
@@ -92,6 +93,16 @@ pub async fn claim(
         Ok(claim)
     })
     .await
+}
+
+/// The usual claim: the rows as they were before it.
+pub(super) async fn claim_batch(
+    lease: &mut Lease<'_>,
+    terms: &ClaimTerms,
+    token: ClaimToken,
+    jobs: &[JobId],
+) -> Result<Vec<Row>, StoreError> {
+    read_set(lease, claim_sql(terms, token, jobs), 3).await
 }
 
 /// Runs statements, and reads the rows of the one after so many others.
@@ -115,7 +126,7 @@ pub(super) async fn read_set(lease: &mut Lease<'_>, sql: String, others: usize) 
 pub fn claim_sql(terms: &ClaimTerms, token: ClaimToken, jobs: &[JobId]) -> String {
     let (ids, token) = (format!("IN ({})", id_list(jobs)), token.0.to_string());
     let (see, take) = (see_sql(&token, &ids), take_sql(terms, &token, &ids));
-    format!("SET @strings_queue_now = NOW(6); START TRANSACTION; {see}; {take}; COMMIT")
+    format!("SET @strings_queue_now = NOW(6); {}; {see}; {take}; {}", begin_sql(), commit_sql())
 }
 
 /// The usual claim's SELECT, with the token and the ids (`IN (…)` or `= …`) as texts.

@@ -93,7 +93,10 @@ const NOT_ALL: u16 = 1242;
 const LOCK_WAIT: u16 = 1205;
 
 fn whole_sql(batch: &[Finished], lines: &[HistoryLine]) -> Result<String, StoreError> {
-    let mut sql = String::from("START TRANSACTION; ");
+    // A lone row that is not ours, or locked, leaves no lock behind.
+    let (begin, commit) =
+        if batch.len() > 1 { (begin_sql(), commit_sql()) } else { ("START TRANSACTION".into(), "COMMIT".into()) };
+    let mut sql = begin + "; ";
     let mut counted = String::from("0");
     for (index, results) in results_sql(batch)?.iter().enumerate() {
         // Writing to a String does not fail.
@@ -108,7 +111,7 @@ fn whole_sql(batch: &[Finished], lines: &[HistoryLine]) -> Result<String, StoreE
         sql += &insert;
         sql += "; ";
     }
-    Ok(sql + "COMMIT")
+    Ok(sql + &commit)
 }
 
 async fn commit_with(lease: &mut Lease<'_>, history: Option<String>) -> Result<(), StoreError> {

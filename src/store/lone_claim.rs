@@ -4,7 +4,7 @@
 //! each: at its first lone claim, a connection has the two of them prepared by SQL (`PREPARE`, `EXECUTE … USING`; MySQL
 //! Reference Manual, "Prepared Statements"). That way they are still sent together, in one round trip.
 
-use super::claim::{ClaimTerms, claim_sql, read_set, see_sql, take_sql};
+use super::claim::{ClaimTerms, claim_batch, read_set, see_sql, take_sql};
 use super::error::StoreError;
 use super::row::ClaimToken;
 use super::servers::Prepared;
@@ -24,14 +24,14 @@ pub(super) async fn try_claim(
     let execute = execute_sql(token, job);
     match lease.prepared() {
         Prepared::For(those) if those == terms => return read_set(lease, execute, 2).await,
-        Prepared::Refused => return read_set(lease, claim_sql(terms, token, &[job]), 2).await,
+        Prepared::Refused => return claim_batch(lease, terms, token, &[job]).await,
         _ => {}
     }
     match read_set(lease, format!("{}; {execute}", prepare_sql(terms)), 4).await {
         Err(error) if error.says_not_prepared() => {
             tracing::debug!(%error, "the server prepares no statements for us; claims do without");
             lease.set_prepared(Prepared::Refused);
-            read_set(lease, claim_sql(terms, token, &[job]), 2).await
+            claim_batch(lease, terms, token, &[job]).await
         }
         result => {
             if result.is_ok() {
@@ -48,7 +48,8 @@ fn prepare_sql(terms: &ClaimTerms) -> String {
     format!("PREPARE strings_queue_see FROM '{see}'; PREPARE strings_queue_take FROM '{take}'")
 }
 
-/// The claim by the prepared statements. In the SELECT, the token stands thrice.
+/// The claim by the prepared statements. In the SELECT, the token stands thrice. When it meets a lock, it holds none
+/// itself.
 fn execute_sql(ClaimToken(token): ClaimToken, job: JobId) -> String {
     format!(
         "SET @strings_queue_now = NOW(6), @strings_queue_job = {job}, @strings_queue_token = {token}; \

@@ -31,7 +31,8 @@ pub async fn release(
     let ours = ours_sql(claims);
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
-        let whole = format!("START TRANSACTION; {}; {}; COMMIT", lock_sql(&ours, "NOWAIT"), write_sql(lines, &ours));
+        let (lock, write) = (lock_sql(&ours, "NOWAIT"), write_sql(lines, &ours));
+        let whole = format!("{}; {lock}; {write}; {}", begin_sql(), commit_sql());
         let locked = match lease.conn().query_drop(whole).await.map_err(StoreError::from) {
             Err(error) if error.says_locked() => {
                 lease.conn().query_drop(format!("ROLLBACK; {}", begin_sql())).await?;
