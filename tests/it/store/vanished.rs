@@ -40,8 +40,14 @@ impl Stage {
         let Stage { database, proxy, session, jobs } = self;
         let first = jobs[0].id.0;
         let mut trap = proxy.cut_on(Way::ToServer, words.as_bytes(), CutPoint::Silence);
+        // What comes before the words is answered before they are obeyed.
+        let idle = format!(
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE id = {} AND command = 'Sleep'",
+            session.connection_id().unwrap()
+        );
         let vanishing = async {
             trap.sprung(SOON).await;
+            until("all is obeyed", SOON, async || database.query_one::<u64>(&idle).await == 1).await;
             assert!(is_locked(&database, first).await, "it broke off with the row locked");
         };
         tokio::select! {
