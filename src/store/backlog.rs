@@ -1,7 +1,7 @@
 //! Backlog: which jobs are workable now or soon, oldest first, a page at a time.
 
-use super::claim::id_list;
 use super::error::StoreError;
+use super::literals::id_list;
 use super::row::text;
 use super::session::{Session, within_deadline};
 use crate::job::{JobId, JobState};

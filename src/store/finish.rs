@@ -6,7 +6,7 @@
 
 use super::error::StoreError;
 use super::history::{HistoryLine, history_sql, history_sql_for};
-use super::json_rows::{UTF8, quoted, quoted_json};
+use super::literals::{UTF8, quoted, quoted_json};
 use super::row::ClaimToken;
 use super::session::{Lease, Session, within_deadline};
 use super::transaction::{begin_sql, commit_sql};
@@ -166,7 +166,7 @@ enum Standing {
 /// it tells a row that is locked from one that is gone.
 async fn lock_and_look(lease: &mut Lease<'_>, batch: &[Finished]) -> Result<HashMap<JobId, Standing>, StoreError> {
     let ids: Vec<JobId> = batch.iter().map(|finished| finished.id).collect();
-    let ids = super::claim::id_list(&ids);
+    let ids = super::literals::id_list(&ids);
     let sql = format!(
         "{}; SELECT id, COALESCE(claim_token, 0), CAST(state AS CHAR) FROM queued_job \
          FORCE INDEX (PRIMARY) WHERE id IN ({ids}) ORDER BY id FOR UPDATE SKIP LOCKED; \
@@ -226,7 +226,7 @@ fn alike_sql(group: &[&Finished]) -> String {
         "UPDATE queued_job FORCE INDEX (PRIMARY) SET state = '{state}', result_code = {result_code}, last_finished_at = NOW(), \
          last_response = {response}, claim_expires_at = NULL \
          WHERE id IN ({}) AND claim_token = {token} AND state = 'executing'",
-        super::claim::id_list(&ids)
+        super::literals::id_list(&ids)
     )
 }
 

@@ -1,7 +1,7 @@
 //! History: the lines of `queued_job_log`.
 
 use super::error::StoreError;
-use super::json_rows::quoted;
+use super::literals::quoted;
 use super::session::{Session, within_deadline};
 use crate::job::JobId;
 use mysql_async::prelude::Queryable;

@@ -4,9 +4,10 @@
 //! each: at its first lone claim, a connection has the two of them prepared by SQL (`PREPARE`, `EXECUTE … USING`; MySQL
 //! Reference Manual, "Prepared Statements"). That way they are still sent together, in one round trip.
 
-use super::claim::{ClaimTerms, claim_batch, read_set, see_sql, take_sql};
+use super::claim::{claim_batch, read_set};
+use super::claim_sql::{see_sql, take_sql};
 use super::error::StoreError;
-use super::row::ClaimToken;
+use super::row::{ClaimTerms, ClaimToken};
 use super::servers::Prepared;
 use super::session::Lease;
 use crate::job::JobId;

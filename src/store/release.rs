@@ -1,9 +1,9 @@
 //! Release: give claimed jobs back unharmed.
 
-use super::claim::id_list;
 use super::error::StoreError;
 use super::history::HistoryLine;
-use super::json_rows::quoted;
+use super::literals::id_list;
+use super::literals::quoted;
 use super::row::ClaimToken;
 use super::session::{Lease, Session, within_deadline};
 use super::transaction::{begin_sql, commit_sql};

@@ -3,7 +3,7 @@
 //! A live dispatcher holds the named lock of its name; the server frees it with the connection, however the
 //! process ended. So a lock that stays free is proof of death, and its jobs need not wait for their claims to expire.
 
-use super::claim::id_list;
+use super::literals::id_list;
 use super::error::StoreError;
 use super::history::{HistoryLine, history_sql};
 use super::session::{Session, within_deadline};

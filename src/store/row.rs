@@ -4,7 +4,18 @@ use super::error::StoreError;
 use crate::job::{Attempt, JobId};
 use mysql_async::Row;
 use mysql_async::prelude::FromValue;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Who claims, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimTerms {
+    /// The dispatcher's name: also the name of the lock it holds while it lives.
+    pub dispatcher: String,
+    /// How much longer than its own timeout a job stays ours.
+    pub grace: Duration,
+    /// The longest timeout a job may ask for, in seconds.
+    pub max_timeout_secs: u32,
+}
 
 /// Proof that a row is ours: drawn at random for each claim, checked by every write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,10 +3,10 @@
 //! All sessions work on one server. When one of them has to look for another, because theirs is gone or takes no
 //! writes any more, the others follow at their next deed, and so does whoever reads the log.
 
-use super::claim::ClaimTerms;
 use super::error::StoreError;
 use super::opening::{self, Opened, wants_tls};
 use super::place::Place;
+use super::row::ClaimTerms;
 use crate::config::{DatabaseConfig, HostPort};
 use mysql_async::Conn;
 use std::sync::Arc;

@@ -1,12 +1,25 @@
-//! A batch of rows as one SQL literal: a JSON document, quoted, for `JSON_TABLE`.
+//! Batches as SQL literals: ids as a list; rows as a JSON document, quoted, for `JSON_TABLE`.
 
 use super::error::StoreError;
+use crate::job::JobId;
 use mysql_async::Value;
 use serde::Serialize;
+use std::fmt::Write as _;
 
 /// What a text column of a `JSON_TABLE` needs: MariaDB gives it the database's character set otherwise, and a latin1
 /// database would lose letters.
 pub(super) const UTF8: &str = "CHARACTER SET utf8mb4";
+
+/// The ids as `1,2,3`. Numbers only, so nothing to escape.
+pub(super) fn id_list(jobs: &[JobId]) -> String {
+    let mut list = String::with_capacity(jobs.len() * 9);
+    for (index, job) in jobs.iter().enumerate() {
+        let separator = if index == 0 { "" } else { "," };
+        // Writing to a String does not fail.
+        let _ = write!(list, "{separator}{job}");
+    }
+    list
+}
 
 /// The rows as a quoted SQL string of JSON.
 ///
