@@ -41,6 +41,12 @@ pub fn rescued(job: JobId, dispatcher: &str) -> String {
     format!("[JOBID {job}] Job taken back: dispatcher {dispatcher} ended without a result")
 }
 
+/// `[JOBID 7] Job taken back: …`, when that was its last try.
+#[must_use]
+pub fn given_up(job: JobId, dispatcher: &str) -> String {
+    format!("[JOBID {job}] Job taken back: dispatcher {dispatcher} ended without a result, and no retry was left")
+}
+
 /// `[JOBID 7] Result refused: …`, when a call ended after its job was rescued or cancelled.
 #[must_use]
 pub fn refused(job: JobId) -> String {

@@ -120,16 +120,15 @@ impl Standing {
 
     /// The job is taken from an owner that is gone: its lock is free, or its claim has expired or names nobody.
     ///
-    /// A retry is charged, for the call may have happened. With none left the job is called again once all the
-    /// same, for it may not have; -1 then says so, and the next rescue gives it up, so that a job that kills its
-    /// dispatchers comes to an end. A job that was inserted with less than none has its second try too.
+    /// A retry is charged, for the call may have happened. With none left the job is given up, so that none is called
+    /// more often than its retries allow, and one that kills its dispatchers comes to an end.
     #[must_use]
     pub fn rescue(self, owner_gone: bool) -> Option<Standing> {
-        let given_up = self.remaining_retries < 0 && self.attempt.0 > 1;
+        let gives_up = self.remaining_retries <= 0;
         (owner_gone && Move::Rescue.leads_from(self.state)).then(|| Standing {
-            state: if given_up { JobState::Discarded } else { JobState::Retryable },
-            result_code: if given_up { Some(ResultCode::TemporaryFailure) } else { self.result_code },
-            remaining_retries: self.remaining_retries.max(0) - 1,
+            state: if gives_up { JobState::Discarded } else { JobState::Retryable },
+            result_code: if gives_up { Some(ResultCode::TemporaryFailure) } else { self.result_code },
+            remaining_retries: self.remaining_retries - i32::from(!gives_up),
             token: None,
             ..self
         })
@@ -166,13 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn a_job_of_no_retries_survives_one_rescue_however_little_it_had() {
-        for retries in [0, -1, -7] {
-            let claimed = Standing::inserted(retries).claim(1, true).unwrap();
-            let once = claimed.rescue(true).unwrap();
-            assert_eq!((once.state, once.remaining_retries), (JobState::Retryable, -1), "{retries}");
-            let twice = once.claim(2, true).unwrap().rescue(true).unwrap();
-            assert_eq!((twice.state, twice.result_code), (JobState::Discarded, Some(ResultCode::TemporaryFailure)));
+    fn a_rescue_costs_a_retry_and_gives_up_at_none() {
+        let rescued = Standing::inserted(1).claim(1, true).unwrap().rescue(true).unwrap();
+        assert_eq!((rescued.state, rescued.remaining_retries), (JobState::Retryable, 0));
+        for retries in [0, -1, i32::MIN] {
+            let given_up = Standing::inserted(retries).claim(1, true).unwrap().rescue(true).unwrap();
+            assert_eq!((given_up.state, given_up.remaining_retries), (JobState::Discarded, retries));
+            assert_eq!(given_up.result_code, Some(ResultCode::TemporaryFailure));
         }
     }
 

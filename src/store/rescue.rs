@@ -3,9 +3,9 @@
 //! A live dispatcher holds the named lock of its name; the server frees it with the connection, however the
 //! process ended. So a lock that stays free is proof of death, and its jobs need not wait for their claims to expire.
 
-use super::literals::id_list;
 use super::error::StoreError;
 use super::history::{HistoryLine, history_sql};
+use super::literals::id_list;
 use super::session::{Session, within_deadline};
 use super::transaction::{begin_sql, commit_sql};
 use crate::job::{JobId, messages};
@@ -20,17 +20,16 @@ const OUTSTAYED: &str = "(claimed_by IS NULL OR claim_expires_at IS NULL OR clai
 /// One whose owner has no lock. No server takes an empty name as a lock's, and a hand may have written one.
 const UNLOCKED: &str = "IF(claimed_by > '', IS_FREE_LOCK(claimed_by), 1) = 1";
 
-/// A row that was called again at no retries left, and lost once more. An application may insert less than none.
-const GIVEN_UP: &str = "remaining_retries < 0 AND attempt > 1";
+/// A row that has had its last try. An application may insert less than none.
+const GIVEN_UP: &str = "remaining_retries <= 0";
 
-/// Takes abandoned jobs back and makes them workable at once; their ids. Abandoned: the claim has expired, or the
-/// owner is one of those that are known to have ended.
+/// Takes abandoned jobs back; the ids of all of them. Abandoned: the claim has expired, or the owner is one of those
+/// that are known to have ended.
 ///
-/// A rescued job is charged a retry, for its call may have happened. At none left it is called again once all the
-/// same, for it may not have; `remaining_retries` is -1 then, and a job rescued at -1 from a later try is given up,
-/// so that one that kills its dispatchers comes to an end (`Standing::rescue`). The SELECT reads the executing rows
-/// through the index on state; the UPDATE locks through the primary key and looks again, under the lock, that they
-/// are abandoned and under the same claims.
+/// A rescued job is workable at once and charged a retry, for its call may have happened. With none left it is given
+/// up: it is never called more often than its retries allow (`Standing::rescue`). The first SELECT reads the executing
+/// rows through the index on state; the second one locks through the primary key and looks again, under the lock,
+/// that they are abandoned and under the same claims.
 pub async fn rescue(session: &mut Session, ended: &[String]) -> Result<Vec<JobId>, StoreError> {
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
@@ -42,10 +41,9 @@ pub async fn rescue(session: &mut Session, ended: &[String]) -> Result<Vec<JobId
             return Ok(Vec::new());
         }
         let locked = lock_abandoned(lease.conn(), &found).await?;
-        let rescued: Vec<JobId> = found.iter().map(|found| JobId(found.0)).filter(|job| locked.contains(job)).collect();
-        take_back(lease.conn(), &rescued, &lines(&found, &rescued)).await?;
+        take_back(lease.conn(), &locked, &lines(&found, &locked)).await?;
         lease.keep();
-        Ok(rescued)
+        Ok(locked.into_iter().map(|(job, _)| job).collect())
     })
     .await
 }
@@ -64,12 +62,13 @@ async fn find_abandoned(conn: &mut mysql_async::Conn, ended: &[String]) -> Resul
     Ok(conn.exec(sql, mysql_async::Params::from(names)).await?)
 }
 
-async fn lock_abandoned(conn: &mut mysql_async::Conn, found: &[Abandoned]) -> Result<Vec<JobId>, StoreError> {
+/// Those that are abandoned still, each with whether it is given up; locked from here on.
+async fn lock_abandoned(conn: &mut mysql_async::Conn, found: &[Abandoned]) -> Result<Vec<(JobId, bool)>, StoreError> {
     let ids: Vec<JobId> = found.iter().map(|(id, ..)| JobId(*id)).collect();
     // A token has no other use here than a number, and 0 is none.
     let tokens: Vec<JobId> = found.iter().map(|(_, token, _)| JobId(token.unwrap_or(0))).collect();
     let sql = format!(
-        "{}; SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({}) \
+        "{}; SELECT id, {GIVEN_UP} FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({}) \
          AND COALESCE(claim_token, 0) IN ({}) AND state = 'executing' AND ({OUTSTAYED} OR {UNLOCKED}) ORDER BY id FOR UPDATE SKIP LOCKED",
         begin_sql(),
         id_list(&ids),
@@ -78,21 +77,27 @@ async fn lock_abandoned(conn: &mut mysql_async::Conn, found: &[Abandoned]) -> Re
     let mut results = conn.query_iter(sql).await?;
     results.collect::<Row>().await?;
     results.collect::<Row>().await?;
-    let locked: Vec<u64> = results.collect().await?;
+    let locked: Vec<(u64, bool)> = results.collect().await?;
     results.drop_result().await?;
-    Ok(locked.into_iter().map(JobId).collect())
+    Ok(locked.into_iter().map(|(id, given_up)| (JobId(id), given_up)).collect())
 }
 
-async fn take_back(conn: &mut mysql_async::Conn, rescued: &[JobId], lines: &[HistoryLine]) -> Result<(), StoreError> {
+async fn take_back(
+    conn: &mut mysql_async::Conn,
+    rescued: &[(JobId, bool)],
+    lines: &[HistoryLine],
+) -> Result<(), StoreError> {
     if !rescued.is_empty() {
+        let ids: Vec<JobId> = rescued.iter().map(|(job, _)| *job).collect();
+        // From left to right: the retry is taken last, for the others look at it.
         let update = format!(
-            "UPDATE queued_job FORCE INDEX (PRIMARY) SET state = IF({GIVEN_UP}, 'discarded', 'retryable'), run_at = NOW(6), \
-             result_code = IF({GIVEN_UP}, 2, result_code), \
+            "UPDATE queued_job FORCE INDEX (PRIMARY) SET state = IF({GIVEN_UP}, 'discarded', 'retryable'), \
+             run_at = IF({GIVEN_UP}, run_at, NOW(6)), result_code = IF({GIVEN_UP}, 2, result_code), \
              last_finished_at = IF({GIVEN_UP}, NOW(), last_finished_at), \
              last_response = IF({GIVEN_UP}, '(its dispatcher ended without a result)', last_response), \
              claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL, \
-             remaining_retries = GREATEST(remaining_retries, 0) - 1 WHERE id IN ({})",
-            id_list(rescued)
+             remaining_retries = IF({GIVEN_UP}, remaining_retries, remaining_retries - 1) WHERE id IN ({})",
+            id_list(&ids)
         );
         conn.query_drop(update).await?;
     }
@@ -100,14 +105,11 @@ async fn take_back(conn: &mut mysql_async::Conn, rescued: &[JobId], lines: &[His
     Ok(conn.query_drop(format!("{insert}{}", commit_sql())).await?)
 }
 
-fn lines(found: &[Abandoned], rescued: &[JobId]) -> Vec<HistoryLine> {
-    found
-        .iter()
-        .filter(|(id, ..)| rescued.contains(&JobId(*id)))
-        .map(|(id, _, dispatcher)| HistoryLine {
-            job: JobId(*id),
-            message: messages::rescued(JobId(*id), dispatcher.as_deref().unwrap_or("(unknown)")),
-            at_micros: None,
-        })
-        .collect()
+fn lines(found: &[Abandoned], rescued: &[(JobId, bool)]) -> Vec<HistoryLine> {
+    let owner_of = |job| found.iter().find(|(id, ..)| JobId(*id) == job).and_then(|(.., owner)| owner.as_deref());
+    let line = |(job, given_up): &(JobId, bool)| {
+        let tell = if *given_up { messages::given_up } else { messages::rescued };
+        HistoryLine { job: *job, message: tell(*job, owner_of(*job).unwrap_or("(unknown)")), at_micros: None }
+    };
+    rescued.iter().map(line).collect()
 }

@@ -41,8 +41,7 @@ impl<const JOBS: usize> Model for Setting<JOBS> {
 
     fn start(&self) -> World<JOBS> {
         let row = Standing::inserted(self.retries);
-        let job =
-            Job { row, owner: Owner::Nobody, expired: false, tokens_drawn: 0, calls: 0, cut_off: 0, rescued: false };
+        let job = Job { row, owner: Owner::Nobody, expired: false, tokens_drawn: 0, calls: 0, cut_off: 0 };
         let one = Dispatcher { mode: Mode::Running, locked: true, hands: [Hand::Empty; JOBS], seen: [false; JOBS] };
         let &Setting { faults, stops, cancels, .. } = self;
         World { jobs: [job; JOBS], dispatchers: [one; 2], faults, stops, cancels }
@@ -76,7 +75,9 @@ impl<const JOBS: usize> Model for Setting<JOBS> {
     fn breach(&self, before: &World<JOBS>, step: Step, after: &World<JOBS>) -> Option<String> {
         (0..JOBS).find_map(|job| {
             let (old, new) = (&before.jobs[job], &after.jobs[job]);
-            overwritten(before, step, job, new).or_else(|| self.wrong_of_job(after, old, new))
+            overwritten(before, step, job, new)
+                .or_else(|| self.taken_back_for_nothing(step, after, job))
+                .or_else(|| self.wrong_of_job(after, old, new))
         })
     }
 
@@ -104,16 +105,15 @@ fn thoroughly() -> bool {
 
 #[test]
 fn every_order_of_events_keeps_the_promises_for_a_job_without_retries() {
-    for retries in if thoroughly() { -1..=0 } else { 0..=0 } {
-        assert!(holds(Setting { retries, ..REAL }) > 50_000, "too few to mean anything");
+    for retries in [-1, 0] {
+        assert!(holds(Setting { retries, ..REAL }) > 10_000, "too few to mean anything");
     }
 }
 
 #[test]
 fn every_order_of_events_keeps_the_promises_for_a_job_with_retries() {
-    let faults = if thoroughly() { 2 } else { 1 };
-    for retries in if thoroughly() { 1..=2 } else { 2..=2 } {
-        assert!(holds(Setting { retries, faults, ..REAL }) > 40_000, "too few to mean anything");
+    for retries in if thoroughly() { 1..=3 } else { 1..=1 } {
+        assert!(holds(Setting { retries, ..REAL }) > 40_000, "too few to mean anything");
     }
 }
 
@@ -121,12 +121,11 @@ fn every_order_of_events_keeps_the_promises_for_a_job_with_retries() {
 fn two_jobs_share_the_fate_of_their_dispatchers() {
     let retries = i32::from(thoroughly());
     let setting: Setting<2> = Setting { retries, faults: 1, stops: 0, cancels: 0, fenced: true, looks_again: true };
-    assert!(holds(setting) > 50_000, "too few to mean anything");
+    assert!(holds(setting) > 10_000, "too few to mean anything");
 }
 
 #[test]
 fn without_a_fault_each_try_is_one_call() {
-    // No rescue is needed then, and none happens: it would be a call more than there are tries.
     for retries in [0, 1, 2] {
         holds(Setting { retries, faults: 0, stops: 0, cancels: 0, ..REAL });
     }

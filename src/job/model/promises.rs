@@ -20,10 +20,21 @@ pub(super) fn overwritten<const JOBS: usize>(
 }
 
 impl<const JOBS: usize> Setting<JOBS> {
+    /// Without a fault every owner lives and is in time.
+    pub(super) fn taken_back_for_nothing(&self, step: Step, after: &World<JOBS>, job: usize) -> Option<String> {
+        let undisturbed = self.is_undisturbed(after);
+        (undisturbed && matches!(step, Step::Rescue(_, of) if of == job))
+            .then(|| "taken back without a fault".to_owned())
+    }
+
+    fn is_undisturbed(&self, world: &World<JOBS>) -> bool {
+        world.faults == self.faults && world.stops == self.stops && world.cancels == self.cancels
+    }
+
     pub(super) fn wrong_of_job(&self, after: &World<JOBS>, old: &Job, new: &Job) -> Option<String> {
-        let undisturbed = after.faults == self.faults && after.stops == self.stops && after.cancels == self.cancels;
+        let undisturbed = self.is_undisturbed(after);
         let (calls, attempt) = (i64::from(new.calls), i64::from(new.row.attempt.0));
-        let allowed = 1 + i64::from(self.retries.max(0)) + i64::from(new.rescued) + i64::from(new.cut_off);
+        let allowed = 1 + i64::from(self.retries.max(0)) + i64::from(new.cut_off);
         let ended = new.row.state.is_final() && !old.row.state.is_final();
         if old.row.state.is_final() && new.row != old.row {
             return Some("a final state changed".to_owned());

@@ -27,7 +27,6 @@ pub(super) struct Job {
     pub(super) calls: u8,
     /// Those of them that a stop cut off.
     pub(super) cut_off: u8,
-    pub(super) rescued: bool,
 }
 
 /// Whom `claimed_by` names.
@@ -137,9 +136,7 @@ impl<const JOBS: usize> World<JOBS> {
         } else {
             Standing { state: JobState::Executing, ..row }.rescue(true)
         };
-        if self.change(job, after, Owner::Nobody) {
-            self.jobs[job].rescued = true;
-        }
+        self.change(job, after, Owner::Nobody);
     }
 
     /// However it ended, the server frees its lock.

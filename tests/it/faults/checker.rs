@@ -71,15 +71,17 @@ pub(super) fn what_is_wrong(story: &Story) -> Vec<String> {
     broken.map(|what| format!("job {}: {what}: {story:?}", story.id)).collect()
 }
 
-/// Given up because its dispatchers died under it once more than it had retries.
+/// Given up because its dispatcher ended at its last try.
 fn given_up(story: &Story) -> bool {
-    story.state == "discarded" && story.result_code == Some(2) && story.response.starts_with('(')
+    story.lines.given_up > 0
 }
 
 fn ends_as_planned(story: &Story) -> bool {
     let ending = (story.state.as_str(), story.result_code.unwrap_or(-1));
-    let too_often = i64::from(story.lines.taken_back) > i64::from(story.retries);
-    ending == story.plan.ending() || (given_up(story) && too_often)
+    if given_up(story) {
+        return ending == ("discarded", 2) && story.remaining <= 0 && story.lines.given_up == 1;
+    }
+    ending == story.plan.ending()
 }
 
 /// A try is one claim, and a claim makes one call. Only what was given back is tried again under its number.
@@ -87,10 +89,9 @@ fn each_try_once(story: &Story) -> bool {
     story.calls.values().map(|calls| calls - 1).sum::<u32>() <= story.lines.given_back
 }
 
-/// A job that was taken back at its last try is called once more, for that call may not have happened.
+/// A call that a stop cut off was given back, and is no try.
 fn within_its_retries(story: &Story) -> bool {
-    let allowance = u32::from(story.remaining < 0 && story.lines.taken_back > 0) + story.lines.given_back;
-    story.all_calls() <= 1 + u32::try_from(story.retries).unwrap_or(0) + allowance
+    story.all_calls() <= 1 + u32::try_from(story.retries).unwrap_or(0) + story.lines.given_back
 }
 
 fn extra_calls_have_a_cause(story: &Story) -> bool {
@@ -102,19 +103,21 @@ fn tries_add_up(story: &Story) -> bool {
     story.attempt == story.lines.results() + story.lines.taken_back
 }
 
-/// A retry was paid for each failure but the last, and for each claim that was taken back.
+/// A retry was paid for each try that ended in a failure or was taken back, except the last one's.
 fn retries_add_up(story: &Story) -> bool {
-    if given_up(story) {
-        return story.remaining == -1;
-    }
-    let last_failure = u32::from(story.result_code == Some(2));
-    let paid = story.lines.temporary.saturating_sub(last_failure) + story.lines.taken_back;
+    let last = u32::from(story.result_code == Some(2));
+    let paid = (story.lines.temporary + story.lines.taken_back).saturating_sub(last);
     i64::from(story.retries) - i64::from(story.remaining) == i64::from(paid)
 }
 
-/// No finish overwrote another claim's: the row holds what the handler said to its last try.
+/// No finish overwrote another claim's: the row holds what the handler said to its last try, or that there is no more.
 fn response_is_the_last_trys(story: &Story) -> bool {
-    given_up(story) || story.response == signature(story.id, story.attempt)
+    let last = if given_up(story) {
+        "(its dispatcher ended without a result)".to_owned()
+    } else {
+        signature(story.id, story.attempt)
+    };
+    story.response == last
 }
 
 /// A call that was recorded has its line; one whose dispatcher died may have.

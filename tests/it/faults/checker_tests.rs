@@ -90,8 +90,9 @@ fn the_checker_sees_more_calls_than_retries() {
     story.calls.insert(4, 1);
     (story.attempt, story.lines.taken_back, story.response) = (4, 1, signature(7, 4));
     assert!(complaint(&story).contains("more often than its retries allow"));
-    story.remaining = -1;
-    assert!(what_is_wrong(&story).is_empty(), "it was taken back at its last try");
+    let cut_off = Lines { taken_back: 0, given_back: 1, ..story.lines };
+    let story = Story { attempt: 3, lines: cut_off, calls: BTreeMap::from([(1, 1), (2, 1), (3, 2)]), ..busy() };
+    assert!(what_is_wrong(&story).is_empty(), "a call that a stop cut off is no try");
 }
 
 #[test]
@@ -112,20 +113,22 @@ fn the_checker_sees_a_log_that_tells_another_story() {
 }
 
 #[test]
-fn the_checker_allows_giving_up_only_what_died_too_often() {
-    let lines = Lines { taken_back: 3, ..Lines::default() };
+fn the_checker_allows_giving_up_only_at_the_last_try() {
+    let lines = Lines { taken_back: 2, given_up: 1, ..Lines::default() };
     let story = Story {
         state: "discarded".into(),
         result_code: Some(2),
-        attempt: 3,
+        attempt: 2,
         retries: 1,
-        remaining: -1,
+        remaining: 0,
         response: "(its dispatcher ended without a result)".into(),
         lines,
         calls: BTreeMap::from([(1, 1), (2, 1)]),
         ..good()
     };
     assert_eq!(what_is_wrong(&story), Vec::<String>::new());
-    let early = Story { lines: Lines { taken_back: 1, ..lines }, attempt: 1, calls: BTreeMap::new(), ..story };
-    assert!(complaint(&early).contains("did not end as its handler said"));
+    let early = Story { lines: Lines { taken_back: 1, ..lines }, attempt: 1, remaining: 1, ..story.clone() };
+    assert!(what_is_wrong(&early).iter().any(|what| what.contains("did not end as its handler said")));
+    let silent = Story { lines: Lines { given_up: 0, ..lines }, ..story };
+    assert!(what_is_wrong(&silent).iter().any(|what| what.contains("did not end as its handler said")));
 }

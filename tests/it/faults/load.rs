@@ -28,7 +28,11 @@ pub struct Written {
 
 /// With how many retries the rows of a plan are inserted.
 pub fn retries_of(plan: Plan) -> i32 {
-    if plan == Plan::Busy { 2 } else { 5 }
+    match plan {
+        Plan::Once => 0,
+        Plan::Busy => 2,
+        Plan::Work | Plan::Flaky | Plan::Gone => 5,
+    }
 }
 
 /// Running writers.

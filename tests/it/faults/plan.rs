@@ -14,10 +14,12 @@ pub enum Plan {
     Busy,
     /// 404.
     Gone,
+    /// 200; inserted with no retries, so it is never called twice.
+    Once,
 }
 
 impl Plan {
-    pub const ALL: [Plan; 4] = [Plan::Work, Plan::Flaky, Plan::Busy, Plan::Gone];
+    pub const ALL: [Plan; 5] = [Plan::Work, Plan::Flaky, Plan::Busy, Plan::Gone, Plan::Once];
 
     /// A mix as in life: most succeed, some after a retry, a few never.
     pub fn of_number(number: u32) -> Plan {
@@ -25,6 +27,7 @@ impl Plan {
             3 | 11 => Plan::Flaky,
             7 => Plan::Busy,
             13 => Plan::Gone,
+            2 | 17 => Plan::Once,
             _ => Plan::Work,
         }
     }
@@ -35,6 +38,7 @@ impl Plan {
             Plan::Flaky => "/flaky",
             Plan::Busy => "/busy",
             Plan::Gone => "/gone",
+            Plan::Once => "/once",
         }
     }
 
@@ -48,7 +52,7 @@ impl Plan {
     /// The state and the result code that the job ends with.
     pub fn ending(self) -> (&'static str, i32) {
         match self {
-            Plan::Work | Plan::Flaky => ("completed", 0),
+            Plan::Work | Plan::Flaky | Plan::Once => ("completed", 0),
             Plan::Gone => ("discarded", 1),
             Plan::Busy => ("discarded", 2),
         }
@@ -56,7 +60,7 @@ impl Plan {
 
     fn answer(self, attempt: u32) -> Answer {
         Answer::status(match self {
-            Plan::Work => 200,
+            Plan::Work | Plan::Once => 200,
             Plan::Flaky if attempt > 1 => 200,
             Plan::Flaky | Plan::Busy => 503,
             Plan::Gone => 404,

@@ -35,7 +35,9 @@ pub struct Lines {
     pub temporary: u32,
     pub permanent: u32,
     pub given_back: u32,
+    /// Those that were given up among them.
     pub taken_back: u32,
+    pub given_up: u32,
     pub refused: u32,
 }
 
@@ -93,7 +95,8 @@ fn of_row(row: &Row, retries: impl Fn(Plan) -> i32) -> Story {
 
 async fn read_lines(database: &TestDatabase) -> HashMap<u64, Lines> {
     let kinds = ["Calling job", "Job succeeded", "Job failed temporarily", "Job failed due to timeout"];
-    let more = ["Job failed permanently", "Job given back", "Job taken back", "Result refused"];
+    let more =
+        ["Job failed permanently", "Job given back", "Job taken back", "%and no retry was left", "Result refused"];
     let sums: Vec<String> =
         kinds.into_iter().chain(more).map(|kind| format!("CAST(SUM(msg LIKE '%] {kind}%') AS UNSIGNED)")).collect();
     let sql = format!("SELECT job_id, {} FROM queued_job_log GROUP BY job_id", sums.join(", "));
@@ -109,7 +112,8 @@ fn lines_of_row(row: &Row) -> Lines {
         permanent: count(5),
         given_back: count(6),
         taken_back: count(7),
-        refused: count(8),
+        given_up: count(8),
+        refused: count(9),
     }
 }
 
