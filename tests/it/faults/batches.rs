@@ -61,7 +61,8 @@ impl Batches {
 
     /// The rows show it: a claim has one token, and those that one write-back makes due again have one `run_at`.
     pub async fn assert_formed(self, database: &TestDatabase) {
-        self.assert_sizes(database, ("claim", "claim_token", "TRUE"), LARGE).await;
+        // What was taken back at its last try has no token any more.
+        self.assert_sizes(database, ("claim", "claim_token", "claim_token IS NOT NULL"), LARGE).await;
         let retried = "url LIKE '%/flaky?%' AND attempt = 2 AND NOT EXISTS \
                        (SELECT 1 FROM queued_job_log WHERE job_id = queued_job.id AND msg LIKE '%taken back%')";
         // One job in ten is tried again.
