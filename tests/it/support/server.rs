@@ -11,8 +11,9 @@ use tempfile::TempDir;
 pub fn server_plugin(file: &str) -> Option<PathBuf> {
     let program = server_program();
     let beside = program.parent()?;
-    // As packages install it; as it is unpacked beside its program.
-    let folders = ["/usr/lib/mysql/plugin".into(), beside.join("root/usr/lib/mysql/plugin")];
+    // As it is unpacked beside its program; else as packages install it, for the installed server is another one then.
+    let unpacked = beside.join("root/usr/lib/mysql/plugin");
+    let folders = if unpacked.exists() { [unpacked] } else { ["/usr/lib/mysql/plugin".into()] };
     folders.into_iter().find(|folder: &PathBuf| folder.join(file).exists())
 }
 
