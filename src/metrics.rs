@@ -17,6 +17,8 @@ pub enum Counter {
     JobsReleased,
     /// Jobs taken from a dead dispatcher.
     JobsRescued,
+    /// Those of them that had no retry left: discarded.
+    JobsGivenUp,
     /// Results refused because the claim was no longer ours.
     FinishesRefused,
     /// Hinted jobs that SQL could not see or lock yet, and that were tried again.
@@ -47,13 +49,14 @@ pub enum Counter {
 
 impl Counter {
     /// All of them, in their order.
-    pub const ALL: [Counter; 19] = [
+    pub const ALL: [Counter; 20] = [
         Counter::JobsClaimed,
         Counter::JobsSucceeded,
         Counter::JobsFailedTemporarily,
         Counter::JobsFailedPermanently,
         Counter::JobsReleased,
         Counter::JobsRescued,
+        Counter::JobsGivenUp,
         Counter::FinishesRefused,
         Counter::ClaimsRepeated,
         Counter::ClaimsWasted,
@@ -79,6 +82,7 @@ impl Counter {
             Counter::JobsFailedPermanently => "jobs_failed_permanently",
             Counter::JobsReleased => "jobs_released",
             Counter::JobsRescued => "jobs_rescued",
+            Counter::JobsGivenUp => "jobs_given_up",
             Counter::FinishesRefused => "finishes_refused",
             Counter::ClaimsRepeated => "claims_repeated",
             Counter::ClaimsWasted => "claims_wasted",

@@ -7,7 +7,8 @@ use super::sweeper::SweepReport;
 use crate::job::JobId;
 use crate::reconnect::ReconnectPauses;
 use crate::store::{
-    Claim, ClaimTerms, ClaimToken, Session, StoreError, await_owner_end, claim, confirm_ends, read_urls, release,
+    Claim, ClaimTerms, ClaimToken, JobOwner, Session, StoreError, await_owner_end, claim, confirm_ends, read_owners,
+    read_urls, release,
 };
 use std::future::Future;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,13 @@ pub enum Report {
         lane: Session,
         /// Those that have ended.
         ended: Vec<String>,
+    },
+    /// It was looked who has jobs.
+    Owners {
+        /// The lane's session.
+        lane: Session,
+        /// The dispatchers that have any; none when the database did not say.
+        owners: Option<Vec<JobOwner>>,
     },
     /// A sweep or a refill is over.
     Swept(Box<SweepReport>),
@@ -132,6 +140,12 @@ pub async fn peer_lane(mut lane: Session, name: String, stop: CancellationToken)
 pub async fn suspects_lane(mut lane: Session, names: Vec<String>, stop: CancellationToken) -> Report {
     let ended = until_stop(confirm_ends(&mut lane, &names), &stop).await.unwrap_or_default();
     Report::Suspects { lane, ended }
+}
+
+/// Looks who has jobs.
+pub async fn owners_lane(mut lane: Session, stop: CancellationToken) -> Report {
+    let owners = until_stop(read_owners(&mut lane), &stop).await;
+    Report::Owners { lane, owners }
 }
 
 async fn until_stop<T>(watching: impl Future<Output = Result<T, StoreError>>, stop: &CancellationToken) -> Option<T> {

@@ -2,7 +2,9 @@
 
 use crate::job::{JobId, JobState, Move};
 use crate::metrics::{Counter, Metrics};
-use crate::store::{DueJob, PageEnd, Session, StoreError, leave_read_only, read_backlog, read_owners, rescue};
+use crate::store::{
+    DueJob, JobOwner, PageEnd, Rescued, Session, StoreError, leave_read_only, read_backlog, read_owners, rescue,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -69,8 +71,8 @@ pub struct SweepFound {
     pub jobs: Vec<DueJob>,
     /// Jobs taken back from the dead; due now, and among the jobs of a later page.
     pub rescued: Vec<JobId>,
-    /// The other dispatchers that have jobs now.
-    pub peers: Vec<String>,
+    /// The dispatchers that have jobs now.
+    pub owners: Vec<JobOwner>,
     /// Whether there are more pages.
     pub more: bool,
 }
@@ -121,26 +123,22 @@ impl Sweeper {
         // claims expire, and the rest of the sweep is as needed as ever.
         let _ = timeout(OWN_LOCK, self.own_lock.held.wait_for(|held| *held)).await;
         let rescued = self.rescue_all(ended).await?;
-        let mut peers = read_owners(&mut self.session).await?;
-        // We live, whatever our lock says.
-        peers.retain(|name| *name != self.own_lock.dispatcher);
-        Ok(SweepFound { rescued, peers, ..self.next_page().await? })
+        let owners = read_owners(&mut self.session).await?;
+        Ok(SweepFound { rescued, owners, ..self.next_page().await? })
     }
 
     async fn rescue_all(&mut self, ended: &[String]) -> Result<Vec<JobId>, StoreError> {
         let mut rescued = Vec::new();
         loop {
-            let batch = rescue(&mut self.session, ended).await?;
-            if batch.is_empty() {
-                break;
+            let Rescued { jobs, given_up } = rescue(&mut self.session, ended).await?;
+            if jobs.is_empty() {
+                return Ok(rescued);
             }
-            rescued.extend(batch);
+            self.metrics.add(Counter::JobsRescued, jobs.len() as u64);
+            self.metrics.add(Counter::JobsGivenUp, given_up as u64);
+            tracing::warn!(jobs = jobs.len(), given_up, "jobs taken back from dispatchers that are gone");
+            rescued.extend(jobs);
         }
-        self.metrics.add(Counter::JobsRescued, rescued.len() as u64);
-        if !rescued.is_empty() {
-            tracing::warn!(jobs = rescued.len(), "jobs taken back from dispatchers that are gone");
-        }
-        Ok(rescued)
     }
 
     async fn next_page(&mut self) -> Result<SweepFound, StoreError> {

@@ -2,7 +2,7 @@
 //!
 //! The store's statements are these moves in SQL; `tests/it/moves.rs` runs each of them on real servers from every
 //! standing and compares. What the moves come to with two dispatchers that crash, freeze and lose answers is
-//! explored in `model.rs`.
+//! explored in `model/mod.rs`.
 
 use super::{Attempt, Conclusion, JobState, ResultCode};
 

@@ -38,9 +38,9 @@ pub use finish::{FinishReport, Finished, RESPONSE_BYTES, finish, finish_around_l
 pub use history::{HistoryLine, write_history};
 pub use options::connect_options;
 pub use owner::Owner;
-pub use peers::{await_owner_end, confirm_ends, read_owners};
+pub use peers::{JobOwner, await_owner_end, confirm_ends, read_owners};
 pub use release::release;
-pub use rescue::rescue;
+pub use rescue::{Rescued, rescue};
 pub use row::{Body, ClaimTerms, ClaimToken, ClaimedJob};
 pub use schema::{CURRENT_VERSION, SchemaState, read_schema_state};
 pub use seen_row::Missed;

@@ -12,15 +12,26 @@ use std::time::Duration;
 const LOOKS: u32 = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
+/// A dispatcher that has jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobOwner {
+    /// Its name.
+    pub name: String,
+    /// When the first of its claims expires; zero if that has been.
+    pub expires_in: Duration,
+}
+
 /// The dispatchers that have jobs now. Reads the executing rows through the index on state; takes no lock.
-pub async fn read_owners(session: &mut Session) -> Result<Vec<String>, StoreError> {
+pub async fn read_owners(session: &mut Session) -> Result<Vec<JobOwner>, StoreError> {
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         // No server takes an empty name as a lock's, and a hand may have written one.
-        let sql = "SELECT DISTINCT claimed_by FROM queued_job WHERE state = 'executing' AND claimed_by > ''";
-        let owners = lease.conn().query(sql).await?;
+        let sql = "SELECT claimed_by, GREATEST(COALESCE(MIN(TIMESTAMPDIFF(MICROSECOND, NOW(6), claim_expires_at)), 0), 0) \
+                   FROM queued_job WHERE state = 'executing' AND claimed_by > '' GROUP BY claimed_by";
+        let owners: Vec<(String, u64)> = lease.conn().query(sql).await?;
         lease.keep();
-        Ok(owners)
+        let owner = |(name, micros)| JobOwner { name, expires_in: Duration::from_micros(micros) };
+        Ok(owners.into_iter().map(owner).collect())
     })
     .await
 }

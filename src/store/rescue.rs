@@ -17,33 +17,45 @@ const BATCH: usize = 1_000;
 
 /// An executing row whose claim can't be anybody's any more.
 const OUTSTAYED: &str = "(claimed_by IS NULL OR claim_expires_at IS NULL OR claim_expires_at < NOW(6))";
+/// The same soon after an outage: results of calls that ended meanwhile are about to be written.
+const NOBODYS: &str = "(claimed_by IS NULL OR claim_expires_at IS NULL)";
 /// One whose owner has no lock. No server takes an empty name as a lock's, and a hand may have written one.
 const UNLOCKED: &str = "IF(claimed_by > '', IS_FREE_LOCK(claimed_by), 1) = 1";
 
 /// A row that has had its last try. An application may insert less than none.
 const GIVEN_UP: &str = "remaining_retries <= 0";
 
-/// Takes abandoned jobs back; the ids of all of them. Abandoned: the claim has expired, or the owner is one of those
+/// What a rescue took back.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Rescued {
+    /// All of them.
+    pub jobs: Vec<JobId>,
+    /// How many of them are given up.
+    pub given_up: usize,
+}
+
+/// Takes abandoned jobs back. Abandoned: the claim has expired, or the owner is one of those
 /// that are known to have ended.
 ///
 /// A rescued job is workable at once and charged a retry, for its call may have happened. With none left it is given
 /// up: it is never called more often than its retries allow (`Standing::rescue`). The first SELECT reads the executing
 /// rows through the index on state; the second one locks through the primary key and looks again, under the lock,
 /// that they are abandoned and under the same claims.
-pub async fn rescue(session: &mut Session, ended: &[String]) -> Result<Vec<JobId>, StoreError> {
+pub async fn rescue(session: &mut Session, ended: &[String]) -> Result<Rescued, StoreError> {
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         // They were found to have ended by their locks on another server, or before an outage.
-        let ended = if lease.has_settled() { ended } else { &[] };
-        let found = find_abandoned(lease.conn(), ended).await?;
+        let (outstayed, ended) = if lease.has_settled() { (OUTSTAYED, ended) } else { (NOBODYS, &[][..]) };
+        let found = find_abandoned(lease.conn(), outstayed, ended).await?;
         if found.is_empty() {
             lease.keep();
-            return Ok(Vec::new());
+            return Ok(Rescued::default());
         }
-        let locked = lock_abandoned(lease.conn(), &found).await?;
+        let locked = lock_abandoned(lease.conn(), outstayed, &found).await?;
         take_back(lease.conn(), &locked, &lines(&found, &locked)).await?;
         lease.keep();
-        Ok(locked.into_iter().map(|(job, _)| job).collect())
+        let given_up = locked.iter().filter(|(_, given_up)| *given_up).count();
+        Ok(Rescued { jobs: locked.into_iter().map(|(job, _)| job).collect(), given_up })
     })
     .await
 }
@@ -51,25 +63,33 @@ pub async fn rescue(session: &mut Session, ended: &[String]) -> Result<Vec<JobId
 /// A row's id, its claim's token and its owner.
 type Abandoned = (u64, Option<u64>, Option<String>);
 
-async fn find_abandoned(conn: &mut mysql_async::Conn, ended: &[String]) -> Result<Vec<Abandoned>, StoreError> {
+async fn find_abandoned(
+    conn: &mut mysql_async::Conn,
+    outstayed: &str,
+    ended: &[String],
+) -> Result<Vec<Abandoned>, StoreError> {
     // Placeholders, for these names were read from rows. The empty name is nobody's.
     let names = vec!["?"; ended.len() + 1].join(", ");
     let sql = format!(
         "SELECT id, claim_token, claimed_by FROM queued_job WHERE state = 'executing' \
-         AND ({OUTSTAYED} OR claimed_by IN ({names}) AND {UNLOCKED}) ORDER BY id LIMIT {BATCH}"
+         AND ({outstayed} OR claimed_by IN ({names}) AND {UNLOCKED}) ORDER BY id LIMIT {BATCH}"
     );
     let names = ended.iter().map(String::as_str).chain([""]).map(mysql_async::Value::from).collect::<Vec<_>>();
     Ok(conn.exec(sql, mysql_async::Params::from(names)).await?)
 }
 
 /// Those that are abandoned still, each with whether it is given up; locked from here on.
-async fn lock_abandoned(conn: &mut mysql_async::Conn, found: &[Abandoned]) -> Result<Vec<(JobId, bool)>, StoreError> {
+async fn lock_abandoned(
+    conn: &mut mysql_async::Conn,
+    outstayed: &str,
+    found: &[Abandoned],
+) -> Result<Vec<(JobId, bool)>, StoreError> {
     let ids: Vec<JobId> = found.iter().map(|(id, ..)| JobId(*id)).collect();
     // A token has no other use here than a number, and 0 is none.
     let tokens: Vec<JobId> = found.iter().map(|(_, token, _)| JobId(token.unwrap_or(0))).collect();
     let sql = format!(
         "{}; SELECT id, {GIVEN_UP} FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({}) \
-         AND COALESCE(claim_token, 0) IN ({}) AND state = 'executing' AND ({OUTSTAYED} OR {UNLOCKED}) ORDER BY id FOR UPDATE SKIP LOCKED",
+         AND COALESCE(claim_token, 0) IN ({}) AND state = 'executing' AND ({outstayed} OR {UNLOCKED}) ORDER BY id FOR UPDATE SKIP LOCKED",
         begin_sql(),
         id_list(&ids),
         id_list(&tokens)

@@ -243,6 +243,7 @@ fn the_lifecycle_names_every_column_every_state_and_every_message() {
         messages::finished(job, &Outcome::FailedPermanently { response: response("no such order") }),
         messages::finished(job, &Outcome::Interrupted),
         messages::rescued(job, "web-1"),
+        messages::given_up(job, "web-1"),
         messages::refused(job),
     ];
     for message in messages {

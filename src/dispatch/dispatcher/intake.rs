@@ -34,6 +34,9 @@ impl Dispatcher {
     pub(super) fn on_hints(&mut self, hints: Hints) {
         self.overflow |= hints.backlog;
         self.sweep_cause = SweepCause::graver(self.sweep_cause, hints.sweep);
+        if !hints.jobs.is_empty() {
+            self.look_at_owners_soon();
+        }
         for job in hints.jobs {
             if self.is_ours_first(job) {
                 self.add(job);
@@ -94,7 +97,9 @@ impl Dispatcher {
                 }
                 self.last_sweep = Some(Instant::now());
                 self.more = found.more;
-                self.watch_peers(found.peers);
+                if kind == SweepKind::Whole {
+                    self.on_owners(found.owners);
+                }
                 found.jobs.into_iter().for_each(|job| self.take_in(job));
                 if report.kind == SweepKind::Whole {
                     self.plan_sweep();

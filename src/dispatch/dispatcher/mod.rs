@@ -53,6 +53,8 @@ pub struct Dispatcher {
     peers: HashSet<String>,
     /// Which dispatcher looks at a job first.
     homes: Homes,
+    /// When to look which other dispatchers have jobs, and until when.
+    look_at_owners: Option<Instant>,
     /// When to look for jobs that other dispatchers have left.
     leftovers_at: Option<Instant>,
     /// Dispatchers that have ended since the last sweep.
@@ -107,6 +109,7 @@ impl Dispatcher {
             misses: HashMap::new(),
             peers: HashSet::new(),
             homes,
+            look_at_owners: None,
             leftovers_at: None,
             ended: Vec::new(),
             being_rescued: Vec::new(),
@@ -169,6 +172,7 @@ impl Dispatcher {
         self.start_claims();
         self.start_reading_hosts();
         self.start_leftovers();
+        self.start_look_at_owners();
     }
 
     fn on_report(&mut self, report: Report) {
@@ -185,6 +189,10 @@ impl Dispatcher {
             Report::Suspects { lane, ended } => {
                 self.idle_suspects_lane = Some(lane);
                 self.on_ended(ended);
+            }
+            Report::Owners { lane, owners } => {
+                self.idle_suspects_lane = Some(lane);
+                self.on_look_at_owners(owners);
             }
             Report::Swept(report) => self.on_swept(*report),
         }
@@ -213,15 +221,12 @@ impl Dispatcher {
 
     /// When the loop must wake by itself.
     fn wake_at(&self) -> Instant {
-        match &self.stopping {
-            Some(stop) => stop.next_step(),
-            None => {
-                [self.timers.next(), self.ready.look_at(), self.leftovers_at, self.look_at_hosts(), self.claim_by()]
-                    .into_iter()
-                    .flatten()
-                    .fold(self.next_sweep, Instant::min)
-            }
+        if let Some(stop) = &self.stopping {
+            return stop.next_step();
         }
+        let times = [self.timers.next(), self.ready.look_at(), self.look_at_hosts(), self.claim_by()];
+        let looks = [self.leftovers_at, self.look_at_owners_at()];
+        times.into_iter().chain(looks).flatten().fold(self.next_sweep, Instant::min)
     }
 
     fn on_time(&mut self) {
@@ -234,6 +239,7 @@ impl Dispatcher {
         }
         while let Some(job) = self.timers.pop_due(now) {
             self.waiting.add_first(job);
+            self.look_at_owners_soon();
         }
         if now >= self.next_sweep {
             self.next_sweep = now + FAR_AWAY;

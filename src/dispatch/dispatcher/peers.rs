@@ -4,13 +4,65 @@
 //! They need no register: a dispatcher that works shows itself, for its name stands in the rows that it has.
 
 use super::{Dispatcher, Mode};
-use crate::dispatch::lanes::{peer_lane, suspects_lane};
+use crate::dispatch::lanes::{owners_lane, peer_lane, suspects_lane};
+use crate::store::JobOwner;
 use crate::wakeup::SweepCause;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The most dispatchers that are watched, with a connection each; the jobs of others wait for a sweep.
 const WATCHED: usize = 16;
 
+/// How soon after jobs came it is looked who has them; no two looks are closer. One that freezes with jobs that nobody
+/// else has seen it have would keep them until the next sweep.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+/// How long after the first claim of another has expired it is looked; what expires meanwhile is seen with it.
+const EXPIRED_FOR: Duration = Duration::from_millis(50);
+
 impl Dispatcher {
+    /// Others may have jobs now that they had not when we last looked.
+    pub(super) fn look_at_owners_soon(&mut self) {
+        let soon = Instant::now() + LOOK_AFTER;
+        self.look_at_owners = Some(self.look_at_owners.map_or(soon, |at| at.min(soon)));
+    }
+
+    /// When the next look is to begin; none while the last one or another matter of the others is under way.
+    pub(super) fn look_at_owners_at(&self) -> Option<Instant> {
+        self.look_at_owners.filter(|_| self.idle_suspects_lane.is_some() && self.parts.mode == Mode::Serve)
+    }
+
+    pub(super) fn start_look_at_owners(&mut self) {
+        if self.look_at_owners_at().is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        if let Some(lane) = self.idle_suspects_lane.take() {
+            self.look_at_owners = None;
+            self.lanes.spawn(owners_lane(lane, self.parts.stop.clone()));
+        }
+    }
+
+    pub(super) fn on_look_at_owners(&mut self, owners: Option<Vec<JobOwner>>) {
+        let Some(owners) = owners else { return self.look_at_owners_soon() };
+        // The sweep takes back what has expired.
+        self.sweep_due |= self.on_owners(owners);
+    }
+
+    /// Watches those that are not watched yet, and looks again when the first claim of another has expired. True: one
+    /// has already.
+    pub(super) fn on_owners(&mut self, mut owners: Vec<JobOwner>) -> bool {
+        // We live, and write our results whatever the hour.
+        owners.retain(|owner| owner.name != self.parts.terms.dispatcher);
+        let first = owners.iter().map(|owner| owner.expires_in).min();
+        if let Some(expires_in) = first {
+            // One that is expired already is being taken back, or is locked.
+            let wait = if expires_in.is_zero() { LOOK_AFTER } else { expires_in + EXPIRED_FOR };
+            let at = Instant::now() + wait;
+            self.look_at_owners = Some(self.look_at_owners.map_or(at, |planned| planned.min(at)));
+        }
+        self.watch_peers(owners.into_iter().map(|owner| owner.name));
+        first == Some(Duration::ZERO)
+    }
+
     /// Watches the dispatchers that are not watched yet. Of those that are too many, and of all in the one-time mode, it
     /// only finds out which have ended.
     pub(super) fn watch_peers(&mut self, names: impl IntoIterator<Item = String>) {

@@ -31,9 +31,12 @@ struct Setting<const JOBS: usize> {
     fenced: bool,
     /// A rescue looks again under the lock; else, broken, it trusts what it saw before.
     looks_again: bool,
+    /// A rescue with no retry left gives the job up; else, broken, it is called once more.
+    gives_up: bool,
 }
 
-const REAL: Setting<1> = Setting { retries: 0, faults: 2, stops: 1, cancels: 1, fenced: true, looks_again: true };
+const REAL: Setting<1> =
+    Setting { retries: 0, faults: 2, stops: 1, cancels: 1, fenced: true, looks_again: true, gives_up: true };
 
 impl<const JOBS: usize> Model for Setting<JOBS> {
     type State = World<JOBS>;
@@ -120,7 +123,8 @@ fn every_order_of_events_keeps_the_promises_for_a_job_with_retries() {
 #[test]
 fn two_jobs_share_the_fate_of_their_dispatchers() {
     let retries = i32::from(thoroughly());
-    let setting: Setting<2> = Setting { retries, faults: 1, stops: 0, cancels: 0, fenced: true, looks_again: true };
+    let setting: Setting<2> =
+        Setting { retries, faults: 1, stops: 0, cancels: 0, fenced: true, looks_again: true, gives_up: true };
     assert!(holds(setting) > 10_000, "too few to mean anything");
 }
 
@@ -135,6 +139,12 @@ fn without_a_fault_each_try_is_one_call() {
 fn an_unfenced_finish_is_found_out() {
     let breach = breach_of(Setting { retries: 1, faults: 1, fenced: false, ..REAL });
     assert!(breach.starts_with("a result was written over another claim"), "{breach}");
+}
+
+#[test]
+fn a_rescue_that_gives_nothing_up_is_found_out() {
+    let breach = breach_of(Setting { faults: 1, gives_up: false, ..REAL });
+    assert!(breach.starts_with("called 2 times; 1 are promised"), "{breach}");
 }
 
 #[test]

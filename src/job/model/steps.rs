@@ -178,10 +178,10 @@ impl<const JOBS: usize> Ahead<'_, JOBS> {
         let Dispatcher { mode, seen, .. } = self.world.dispatchers[who];
         let abandoned = self.world.is_abandoned(job);
         if seen[job] {
-            let looks_again = self.setting.looks_again;
+            let setting = *self.setting;
             self.add(Step::Rescue(who, job), |world| {
                 world.dispatchers[who].seen[job] = false;
-                world.rescue(job, abandoned, looks_again);
+                world.rescue(job, abandoned, (setting.looks_again, setting.gives_up));
             });
         } else if mode == Mode::Running && abandoned {
             self.add(Step::See(who, job), |world| world.dispatchers[who].seen[job] = true);

@@ -129,8 +129,11 @@ impl<const JOBS: usize> World<JOBS> {
         self.change(job, row.finish(token, &conclusion), owner);
     }
 
-    pub(super) fn rescue(&mut self, job: usize, abandoned: bool, looks_again: bool) {
-        let row = self.jobs[job].row;
+    pub(super) fn rescue(&mut self, job: usize, abandoned: bool, (looks_again, gives_up): (bool, bool)) {
+        let mut row = self.jobs[job].row;
+        if !gives_up {
+            row.remaining_retries = row.remaining_retries.max(1);
+        }
         let after = if looks_again {
             row.rescue(abandoned)
         } else {

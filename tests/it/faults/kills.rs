@@ -199,6 +199,36 @@ async fn a_dispatcher_that_slept_through_its_claim_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_claims_of_a_frozen_dispatcher_are_taken_back_when_they_expire() {
+    let (database, receiver) = stage().await;
+    let gate = Gate::closed();
+    hold_first_tries(&receiver, &gate);
+    // The next sweep is an hour away.
+    let ini = database.ini(&format!("{NO_SWEEP}[dispatch]\nclaim_grace_secs: 2\n"));
+    let (frozen, mut other) = (following(&ini).await, following(&ini).await);
+    let jobs = job().url(receiver.url("/work")).timeout(3).retry_delay(0).insert_times(&database, 40).await;
+    receiver.wait_for(jobs.len(), Duration::from_secs(10)).await;
+    frozen.signal(Signal::STOP);
+    let name: String = {
+        let of_the_frozen = "SELECT claimed_by FROM queued_job GROUP BY claimed_by HAVING MIN(state) = 'executing' \
+                             AND IS_FREE_LOCK(claimed_by) = 0 AND MIN(claim_expires_at) < NOW(6) LIMIT 1";
+        eventually("its claims expire", Duration::from_secs(20), async || {
+            database.query::<String>(of_the_frozen).await.pop()
+        })
+        .await
+    };
+    let expired = Instant::now();
+    let left = format!("SELECT COUNT(*) FROM queued_job WHERE state = 'executing' AND claimed_by = '{name}'");
+    until("all of them are taken back", RESCUED_WITHIN, async || database.query_one::<u64>(&left).await == 0).await;
+    report("frozen", format!("taken back {:?} after the first claim had expired", expired.elapsed()));
+    gate.open();
+    frozen.signal(Signal::CONT);
+    check(&database, &receiver, &Written::default()).await;
+    assert_eq!(other.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dispatcher_that_slept_through_its_claims_under_load_is_refused_for_each_of_them() {
     let (database, receiver) = stage().await;
     let gate = Gate::closed();

@@ -19,6 +19,7 @@ mod lost_claims;
 mod menagerie;
 mod network;
 mod orphans;
+mod outages;
 mod plan;
 mod stops;
 mod story;

@@ -144,7 +144,7 @@ async fn a_rescue_locks_its_rows_and_no_gap() {
     let mut held = Held::prepare().await;
     claimed(&mut held).await;
     let rescued = held.while_open(async |session, _| rescue(session, &["dead".to_owned()]).await).await.unwrap();
-    assert_eq!(rescued.len(), 6);
+    assert_eq!(rescued.jobs.len(), 6);
 }
 
 async fn claimed(held: &mut Held) -> (Vec<Finished>, Vec<HistoryLine>) {
@@ -202,7 +202,7 @@ async fn rows_that_applications_keep_locked_hold_up_no_deed_for_other_rows() {
         release(&mut held.session, &claims, &lines).await.unwrap();
     }
     claimed(&mut held).await;
-    assert_eq!(rescue(&mut held.session, &["dead".to_owned()]).await.unwrap().len(), 6);
+    assert_eq!(rescue(&mut held.session, &["dead".to_owned()]).await.unwrap().jobs.len(), 6);
     let (mut batch, lines) = claimed(&mut held).await;
     held.database.execute("UPDATE queued_job SET state = 'cancelled' WHERE id = 50").await;
     assert_eq!(finish(&mut held.session, &mut batch, &lines).await.unwrap().refused.len(), 1);

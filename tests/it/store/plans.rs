@@ -165,13 +165,14 @@ async fn claims_and_results(watch: &mut Watch) {
 
 async fn sweeps(watch: &mut Watch) {
     let (owners, deed) = watch.deed(async |session| read_owners(session).await.unwrap()).await;
+    let owners: Vec<String> = owners.into_iter().map(|owner| owner.name).collect();
     assert!(owners.contains(&"dead".to_owned()));
     watch.assert_indexed("the owners", &deed, 1_500).await;
     let ended = owners;
-    let (rescued, deed) = watch.deed(async |session| rescue(session, &ended).await.unwrap()).await;
+    let (rescued, deed) = watch.deed(async |session| rescue(session, &ended).await.unwrap().jobs).await;
     assert!(rescued.len() as u64 > CROWD.executing);
     watch.assert_indexed("a rescue", &deed, 6_000).await;
-    let (rescued, deed) = watch.deed(async |session| rescue(session, &ended).await.unwrap()).await;
+    let (rescued, deed) = watch.deed(async |session| rescue(session, &ended).await.unwrap().jobs).await;
     assert_eq!(rescued.len(), 0);
     watch.assert_indexed("a rescue of nothing", &deed, 100).await;
     for state in [JobState::Available, JobState::Retryable] {

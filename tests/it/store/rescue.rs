@@ -28,7 +28,7 @@ async fn living(database: &TestDatabase) -> Owner {
 /// Takes back what is abandoned, when these dispatchers are known to have ended.
 async fn rescued(database: &TestDatabase, ended: &[&str]) -> Vec<u64> {
     let ended: Vec<String> = ended.iter().map(ToString::to_string).collect();
-    rescue(&mut session(database), &ended).await.unwrap().into_iter().map(|job| job.0).collect()
+    rescue(&mut session(database), &ended).await.unwrap().jobs.into_iter().map(|job| job.0).collect()
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn a_rescue_takes_back_a_thousand_and_the_next_one_the_rest() {
     let mut session = session(&database);
     let mut counts = Vec::new();
     loop {
-        match rescue(&mut session, &["dead".to_owned()]).await.unwrap().len() {
+        match rescue(&mut session, &["dead".to_owned()]).await.unwrap().jobs.len() {
             0 => break,
             count => counts.push(count),
         }
@@ -194,13 +194,18 @@ async fn a_rescued_job_is_claimed_again_as_its_next_try() {
 }
 
 #[tokio::test]
-async fn the_owners_of_executing_jobs_are_told_once_each() {
+async fn the_owners_of_executing_jobs_are_told_once_each_with_their_first_expiry() {
     let database = TestDatabase::with_schema().await;
-    for owner in ["one", "two", "one"] {
-        executing(owner).insert(&database).await;
-    }
+    let until = |owner, when: &str| executing(owner).set_expression("claim_expires_at", when, vec![]);
+    until("one", "NOW(6) + INTERVAL 3 HOUR").insert(&database).await;
+    until("two", "NOW(6) - INTERVAL 1 SECOND").insert(&database).await;
+    until("one", "NOW(6) + INTERVAL 1 HOUR").insert(&database).await;
+    until("two", "NOW(6) + INTERVAL 1 HOUR").insert(&database).await;
+    until("none", "NULL").insert(&database).await;
     job().set("claimed_by", "three").insert(&database).await;
     let mut owners = read_owners(&mut store(&database).session()).await.unwrap();
-    owners.sort();
-    assert_eq!(owners, ["one", "two"]);
+    owners.sort_by(|one, other| one.name.cmp(&other.name));
+    let told: Vec<(&str, u64)> =
+        owners.iter().map(|owner| (owner.name.as_str(), (owner.expires_in.as_secs() + 30) / 60)).collect();
+    assert_eq!(told, [("none", 0), ("one", 60), ("two", 0)]);
 }

@@ -112,7 +112,7 @@ async fn a_session_that_has_done_the_same_may_idle() {
     let report = finish_around_locks(&mut session, &mut [finished(&jobs[0], "done")], &[]).await.unwrap();
     assert_eq!((report.refused, report.locked), (vec![], vec![]));
     database.execute("UPDATE queued_job SET claim_expires_at = NOW(6) - INTERVAL 1 SECOND WHERE id = 2").await;
-    assert_eq!(rescue(&mut session, &[]).await.unwrap(), [jobs[1].id]);
+    assert_eq!(rescue(&mut session, &[]).await.unwrap().jobs, [jobs[1].id]);
     let mut application = database.conn().await;
     application.query_drop("START TRANSACTION; SELECT id FROM queued_job WHERE id = 3 FOR UPDATE").await.unwrap();
     let claims: Vec<_> = jobs.iter().map(|job| (job.id, job.token)).collect();
