@@ -8,6 +8,7 @@ use crate::support::database::{TestDatabase, TestServer};
 use crate::support::names::{NameServer, Told};
 use crate::support::receiver::{Answer, Received, Receiver};
 use crate::support::service::Service;
+use crate::support::tls::Authority;
 use crate::support::wait::until;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -109,30 +110,37 @@ fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
     times[(times.len() * percent).div_ceil(100) - 1]
 }
 
-/// A bad host, by one of its URLs, and how long its jobs may take.
+/// A bad host, by some of its URLs, how long its jobs may take, and when they are tried again.
 struct Bad<'a> {
     what: &'a str,
-    url: String,
+    urls: Vec<String>,
     timeout_secs: u32,
+    retry_delay_secs: u32,
     /// Where the hosts are reached by name, and a connection is to be there within two seconds.
     names: Option<&'a NameServer>,
 }
 
 impl Bad<'_> {
-    /// One job, to be tried again at once and for ever.
-    async fn enqueue(conn: &mut Conn, (url, timeout_secs): (&str, u32)) {
+    /// A host whose calls take their time, so that they can be tried again at once.
+    fn slow(what: &str, url: String) -> Bad<'_> {
+        Bad { what, urls: vec![url], timeout_secs: 300, retry_delay_secs: 0, names: None }
+    }
+
+    /// So many jobs, to be tried again for ever.
+    async fn enqueue(&self, conn: &mut Conn, jobs: usize) {
         let sql = "INSERT INTO queued_job (http_method, url, body, timeout_secs, retry_delay_secs, \
-                   remaining_retries) VALUES ('post', ?, 'x', ?, 0, 1000000)";
-        conn.exec_drop(sql, (url, timeout_secs)).await.unwrap();
+                   remaining_retries) VALUES ('post', ?, 'x', ?, ?, 1000000)";
+        for _ in 0..jobs {
+            let url = &self.urls[rand::random_range(0..self.urls.len())];
+            conn.exec_drop(sql, (url, self.timeout_secs, self.retry_delay_secs)).await.unwrap();
+        }
     }
 
     /// More jobs than a host has slots.
     async fn pile_up(&self, rig: &Rig) {
         let mut conn = rig.database.conn().await;
         conn.query_drop("START TRANSACTION").await.unwrap();
-        for _ in 0..WAITING {
-            Bad::enqueue(&mut conn, (&self.url, self.timeout_secs)).await;
-        }
+        self.enqueue(&mut conn, WAITING).await;
         conn.query_drop("COMMIT").await.unwrap();
         let begun = "SELECT COUNT(*) >= 128 FROM queued_job WHERE attempt > 0";
         until("the bad host has all that it may", SOON, async || rig.database.query_one(begun).await).await;
@@ -140,13 +148,14 @@ impl Bad<'_> {
 
     /// More of them, steadily, until the guard falls.
     async fn keep_coming(&self, rig: &Rig) -> impl Drop + use<> {
-        let (mut conn, url, timeout_secs) = (rig.database.conn().await, self.url.clone(), self.timeout_secs);
+        let (mut conn, bad) =
+            (rig.database.conn().await, Bad { what: "", names: None, urls: self.urls.clone(), ..*self });
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         tokio::spawn(async move {
             let mut pace = tokio::time::interval(Duration::from_secs(1) / BAD_PER_SECOND);
             while stopped.run_until_cancelled(pace.tick()).await.is_some() {
-                Bad::enqueue(&mut conn, (&url, timeout_secs)).await;
+                bad.enqueue(&mut conn, 1).await;
             }
         });
         stop.drop_guard()
@@ -205,7 +214,7 @@ fn report(figures: &str) {
 async fn a_host_that_never_answers_leaves_the_others_as_quick() {
     let host = Receiver::start().await;
     host.on("/", Answer::never());
-    let bad = Bad { what: "that never answers", url: host.url("/"), timeout_secs: 2, names: None };
+    let bad = Bad { timeout_secs: 2, ..Bad::slow("that never answers", host.url("/")) };
     bad.leaves_the_others_as_quick().await;
 }
 
@@ -218,7 +227,7 @@ async fn a_host_that_takes_a_second_for_each_answer_leaves_the_others_as_quick()
     let host = Receiver::start().await;
     let scattered = |call: &Received| Duration::from_millis(900 + call.job_id().unwrap() * 37 % 200);
     host.on_call("/", move |call| Answer::status(503).after(scattered(call)));
-    let bad = Bad { what: "that takes a second", url: host.url("/"), timeout_secs: 300, names: None };
+    let bad = Bad::slow("that takes a second", host.url("/"));
     bad.leaves_the_others_as_quick().await;
 }
 
@@ -229,7 +238,7 @@ async fn a_host_that_answers_one_byte_a_second_leaves_the_others_as_quick() {
     }
     let host = Receiver::start().await;
     host.on("/", Answer::trickle_body("x".repeat(1_000), Duration::from_secs(1)));
-    let bad = Bad { what: "that answers a byte a second", url: host.url("/"), timeout_secs: 300, names: None };
+    let bad = Bad::slow("that answers a byte a second", host.url("/"));
     bad.leaves_the_others_as_quick().await;
 }
 
@@ -240,7 +249,7 @@ async fn a_host_whose_answers_have_no_end_leaves_the_others_as_quick() {
     }
     let host = Receiver::start().await;
     host.on("/", Answer::endless());
-    let bad = Bad { what: "whose answers have no end", url: host.url("/"), timeout_secs: 300, names: None };
+    let bad = Bad::slow("whose answers have no end", host.url("/"));
     bad.leaves_the_others_as_quick().await;
 }
 
@@ -254,6 +263,26 @@ async fn a_host_whose_name_stalls_leaves_the_others_as_quick() {
         return eprintln!("left out: a name server of our own takes root");
     };
     names.tell("stalls.test", Told::Silence);
-    let url = "http://stalls.test/".to_owned();
-    Bad { what: "whose name stalls", url, timeout_secs: 300, names: Some(&names) }.leaves_the_others_as_quick().await;
+    let bad = Bad { names: Some(&names), ..Bad::slow("whose name stalls", "http://stalls.test/".to_owned()) };
+    bad.leaves_the_others_as_quick().await;
+}
+
+/// Each call of it fails at once, in one of many ways; so its jobs are tried again after a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_breaks_each_call_leaves_the_others_as_quick() {
+    if !slow() {
+        return;
+    }
+    let (host, authority) = (Receiver::start().await, Authority::new());
+    let (elsewhere, expired) =
+        (Receiver::start_tls(&authority.elsewhere()).await, Receiver::start_tls(&authority.expired()).await);
+    host.on("/reset", Answer::reset());
+    host.on("/header", Answer::close_mid_header());
+    host.on("/lines", Answer::header_lines(100_000));
+    host.on("/loop", Answer::redirect(307, host.url("/loop")));
+    host.on("/away", Answer::redirect(307, elsewhere.url("/")));
+    let paths = ["/reset", "/header", "/lines", "/loop", "/away"].map(|path| host.url(path));
+    let urls = paths.into_iter().chain([elsewhere.url("/"), expired.url("/")]).collect();
+    let bad = Bad { urls, retry_delay_secs: 5, ..Bad::slow("that breaks each call", String::new()) };
+    bad.leaves_the_others_as_quick().await;
 }
