@@ -2,12 +2,16 @@
 
 use super::load::{Written, retries_of};
 use super::plan::signature;
-use super::settles;
 use super::story::{Story, read_stories};
+use super::{RESCUED_WITHIN, settles};
 use crate::support::database::TestDatabase;
 use crate::support::receiver::Receiver;
 use crate::support::wait::until;
 use std::collections::HashSet;
+use std::time::Duration;
+
+/// Others take a lock that stays free for a second for the sign of a death; the watch sees less of it than they do.
+const SIGN_OF_DEATH: Duration = Duration::from_millis(800);
 
 /// What was found, for the scenario's own bounds.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +24,30 @@ pub struct Found {
     pub extra_calls: u32,
     /// Claims taken back from dispatchers that were gone.
     pub taken_back: u32,
+    /// Jobs that the load committed in each second in which the database took them.
+    pub written_per_second: usize,
+    /// The longest time that a claim stood while its owner's lock was free and a dispatcher was alive.
+    pub orphaned_for: Duration,
+    /// The longest time until a rescue began.
+    pub rescue_after: Duration,
 }
 
-/// Waits until all jobs are final and holds the invariants.
+impl Found {
+    /// For dispatchers that nobody can take for dead.
+    pub fn assert_doubled_nothing(&self) {
+        assert_eq!((self.extra_calls, self.taken_back), (0, 0), "{self:?}");
+    }
+
+    /// For dispatchers that all live, and lose their connections: where the lock of one was not free for long, nobody
+    /// took it for dead. Else what was taken from it is all that may have been called twice.
+    pub fn assert_taken_only_from_the_silent(&self) {
+        assert!(self.extra_calls <= self.taken_back, "{self:?}");
+        // A machine so busy that connecting takes a second makes a live one look dead.
+        assert!(self.taken_back == 0 || self.orphaned_for >= SIGN_OF_DEATH, "{self:?}");
+    }
+}
+
+/// Waits until all jobs are final and holds the invariants; under load that of the rescue too.
 pub async fn check(database: &TestDatabase, receiver: &Receiver, written: &Written) -> Found {
     until("every job is final", settles(), async || unfinished(database).await == 0).await;
     let stories = read_stories(database, receiver, retries_of).await;
@@ -33,7 +58,12 @@ pub async fn check(database: &TestDatabase, receiver: &Receiver, written: &Writt
     let rolled_back = written.rolled_back.iter().filter(|path| called.contains(*path));
     wrong.extend(rolled_back.map(|path| format!("{path} was rolled back, and called")));
     assert!(wrong.is_empty(), "{} of {} jobs:\n{}", wrong.len(), stories.len(), wrong.join("\n"));
-    sum_up(&stories)
+    let mut found = Found { written_per_second: written.per_second, ..sum_up(&stories) };
+    if let Some(watch) = &written.watch {
+        (found.orphaned_for, found.rescue_after) = (watch.longest(), watch.longest_to_begin());
+    }
+    assert!(found.rescue_after < RESCUED_WITHIN, "claims of the dead, and no rescue: {found:?}");
+    found
 }
 
 async fn unfinished(database: &TestDatabase) -> u64 {
@@ -46,7 +76,7 @@ pub(super) fn sum_up(stories: &[Story]) -> Found {
     let calls = stories.iter().map(Story::all_calls).sum();
     let results: u32 = stories.iter().map(|story| story.lines.results()).sum();
     let taken_back = stories.iter().map(|story| story.lines.taken_back).sum();
-    Found { jobs: stories.len(), calls, extra_calls: calls - results, taken_back }
+    Found { jobs: stories.len(), calls, extra_calls: calls - results, taken_back, ..Found::default() }
 }
 
 /// What is said when a rule is broken, and the rule.

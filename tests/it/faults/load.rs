@@ -1,6 +1,7 @@
 //! Load: applications that enqueue at a steady rate, whatever happens to the database.
 
 use super::SETTLES;
+use super::orphans::OrphanWatch;
 use super::plan::Plan;
 use crate::support::database::TestDatabase;
 use crate::support::wait::until;
@@ -12,6 +13,10 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+/// A load is of so many committed jobs a second, or more.
+const JOBS_PER_SECOND: u32 = 200;
+/// One transaction in so many is rolled back.
+const ROLLED_BACK: u32 = 10;
 /// An application does not wait for its database for ever.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -24,6 +29,10 @@ pub struct Written {
     pub rolled_back: Vec<String>,
     /// Transactions that failed, and may or may not have been committed.
     pub failed: usize,
+    /// How many jobs were committed a second, while the database took them.
+    pub per_second: usize,
+    /// The watch that began with the load; it goes on for as long as this is kept.
+    pub watch: Option<Arc<OrphanWatch>>,
 }
 
 /// With how many retries the rows of a plan are inserted.
@@ -40,6 +49,7 @@ pub struct Load {
     stop: Arc<AtomicBool>,
     committed: Arc<AtomicUsize>,
     writers: Vec<JoinHandle<Written>>,
+    watch: Arc<OrphanWatch>,
 }
 
 /// One writer.
@@ -82,6 +92,9 @@ impl Load {
         (writers, per_second): (usize, u32),
         prelude: impl Fn(usize) -> String,
     ) -> Load {
+        let offered = u32::try_from(writers).unwrap() * per_second * rows * (ROLLED_BACK - 1) / ROLLED_BACK;
+        assert!(offered >= JOBS_PER_SECOND, "{offered} jobs a second are no load");
+        let watch = Arc::new(OrphanWatch::start(database));
         let (stop, committed) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let pace = Duration::from_secs(1) / per_second;
         let writer = |number| Writer {
@@ -94,19 +107,25 @@ impl Load {
             committed: Arc::clone(&committed),
         };
         let writers = (0..writers).map(|number| tokio::spawn(writer(number).write(pace))).collect();
-        Load { stop, committed, writers }
+        Load { stop, committed, writers, watch }
+    }
+
+    /// How many jobs were committed so far.
+    pub fn committed(&self) -> usize {
+        self.committed.load(Ordering::SeqCst)
     }
 
     /// Stops the writers, once so many jobs were committed; what they wrote.
     pub async fn stop_after(self, jobs: usize) -> Written {
-        until("the load is written", SETTLES, async || self.committed.load(Ordering::SeqCst) >= jobs).await;
+        until("the load is written", SETTLES, async || self.committed() >= jobs).await;
         self.stop.store(true, Ordering::SeqCst);
-        let mut all = Written::default();
+        let mut all = Written { watch: Some(self.watch), ..Written::default() };
         for writer in self.writers {
             let written = writer.await.unwrap();
             all.committed.extend(written.committed);
             all.rolled_back.extend(written.rolled_back);
             all.failed += written.failed;
+            all.per_second += written.per_second;
         }
         all
     }
@@ -117,6 +136,7 @@ impl Writer {
         let mut written = Written::default();
         let mut conn: Option<Conn> = None;
         let mut next = Instant::now();
+        let (mut last, mut able) = (next, Duration::ZERO);
         for count in 0u32.. {
             if self.stop.load(Ordering::SeqCst) {
                 break;
@@ -127,7 +147,7 @@ impl Writer {
             let numbers = count * self.rows..(count + 1) * self.rows;
             let path = |number| format!("{}?{}-{number}", Plan::of_number(number).path(), self.number);
             let paths: Vec<String> = numbers.map(path).collect();
-            let roll_back = count % 10 == 9;
+            let roll_back = count % ROLLED_BACK == ROLLED_BACK - 1;
             match timeout(PATIENCE, self.insert(conn.take(), &paths, roll_back)).await {
                 Ok(Ok((first, used))) => {
                     if roll_back {
@@ -137,11 +157,14 @@ impl Writer {
                         self.committed.fetch_add(paths.len(), Ordering::SeqCst);
                     }
                     conn = Some(used);
+                    able += last.elapsed();
                 }
                 // The database is away: the application goes on with its next job.
                 _ => written.failed += 1,
             }
+            last = Instant::now();
         }
+        written.per_second = written.committed.len() * 1_000 / usize::try_from(able.as_millis()).unwrap().max(1);
         written
     }
 

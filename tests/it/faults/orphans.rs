@@ -10,8 +10,19 @@ use tokio::task::JoinHandle;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
+/// A look that takes longer finds the database hanging.
+const HUNG: Duration = Duration::from_secs(1);
+/// The lock of the dead is held for a moment by whoever waited for it; the living hold theirs for more looks than these.
+const HELD_FOR_A_MOMENT: u32 = 3;
+/// All claims, and whether the locks of their owners are free.
+const CLAIMS: &str =
+    "SELECT id, claim_token, claimed_by, IS_FREE_LOCK(claimed_by) = 1 FROM queued_job WHERE state = 'executing'";
+/// A dispatcher that lives has a connection that waits for a lock: its own, or that of another.
+const LIVING: &str =
+    "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND state = 'User lock'";
 
-/// A running watch.
+/// A running watch. Its clocks run while the database answers and a dispatcher is alive: else nobody can rescue.
+#[derive(Debug)]
 pub struct OrphanWatch {
     times: Arc<Mutex<Times>>,
     task: JoinHandle<()>,
@@ -65,17 +76,20 @@ impl Drop for OrphanWatch {
 }
 
 async fn watch(opts: mysql_async::Opts, times: Arc<Mutex<Times>>) {
-    let (mut since, mut estates) = (HashMap::new(), HashMap::new());
+    let (mut dead, mut since, mut estates) = (Dead::default(), HashMap::new(), HashMap::new());
     let mut conn = None;
     loop {
         tokio::time::sleep(PAUSE).await;
-        let Some((found, used)) = look(conn.take(), &opts).await else {
+        let begun = Instant::now();
+        let looked = look(conn.take(), &opts).await;
+        let Some((found, used)) = looked.filter(|_| begun.elapsed() < HUNG) else {
             // The database is away: nobody can rescue.
             since.clear();
             estates.clear();
             continue;
         };
         conn = Some(used);
+        let found = dead.claims(found);
         let now = Instant::now();
         let untouched = oldest_untouched(&mut estates, &found, now);
         let claims = found.into_iter().map(|(id, token, _)| (id, token));
@@ -115,15 +129,45 @@ fn oldest_untouched(estates: &mut HashMap<String, Estate>, found: &[Claim], now:
 
 /// A row's id, its claim's token and its owner.
 type Claim = (u64, u64, String);
+/// The same, and whether the owner's lock is free.
+type Looked = (u64, u64, String, bool);
 
-async fn look(conn: Option<Conn>, opts: &mysql_async::Opts) -> Option<(Vec<Claim>, Conn)> {
-    let mut conn = match conn {
-        Some(conn) => conn,
-        None => Conn::new(opts.clone()).await.ok()?,
-    };
-    let sql =
-        "SELECT id, claim_token, claimed_by FROM queued_job WHERE state = 'executing' AND IS_FREE_LOCK(claimed_by) = 1";
-    Some((conn.query(sql).await.ok()?, conn))
+/// The owners whose lock was free, with the number of looks in a row since then that found it held.
+#[derive(Default)]
+struct Dead(HashMap<String, u32>);
+
+impl Dead {
+    /// The claims whose owners are not alive.
+    fn claims(&mut self, looked: Vec<Looked>) -> Vec<Claim> {
+        let locks: HashMap<&str, bool> = looked.iter().map(|(_, _, owner, free)| (owner.as_str(), *free)).collect();
+        self.0.retain(|owner, held| {
+            *held += 1;
+            locks.contains_key(owner.as_str()) && *held < HELD_FOR_A_MOMENT
+        });
+        let free = locks.into_iter().filter(|(_, free)| *free);
+        self.0.extend(free.map(|(owner, _)| (owner.to_owned(), 0)));
+        let claims = looked.into_iter().filter(|(_, _, owner, _)| self.0.contains_key(owner));
+        claims.map(|(id, token, owner, _)| (id, token, owner)).collect()
+    }
+}
+
+async fn look(conn: Option<Conn>, opts: &mysql_async::Opts) -> Option<(Vec<Looked>, Conn)> {
+    if let Some(conn) = conn
+        && let Some(found) = find(conn).await
+    {
+        return Some(found);
+    }
+    // Its connection may have been killed with all others, which is no outage.
+    find(Conn::new(opts.clone()).await.ok()?).await
+}
+
+/// All claims, while a dispatcher is alive that could take some of them back.
+async fn find(mut conn: Conn) -> Option<(Vec<Looked>, Conn)> {
+    let mut claims: Vec<Looked> = conn.query(CLAIMS).await.ok()?;
+    if claims.iter().any(|(_, _, _, free)| *free) && conn.query_first::<u64, _>(LIVING).await.ok()?? == 0 {
+        claims.clear();
+    }
+    Some((claims, conn))
 }
 
 #[test]
@@ -139,4 +183,12 @@ fn an_estate_is_untouched_until_the_first_of_its_claims_is_gone() {
     assert_eq!(after(4, &["a", "a"]), Duration::ZERO);
     assert_eq!(after(5, &["a", "a", "b"]), Duration::ZERO, "another death of b");
     assert_eq!(after(6, &["a", "a", "b"]), Duration::from_secs(1));
+}
+
+#[test]
+fn an_owner_whose_lock_was_free_is_dead_until_the_lock_is_held_for_good() {
+    let mut dead = Dead::default();
+    let mut after = |free: bool| dead.claims(vec![(1, 1, "a".to_owned(), free), (2, 2, "b".to_owned(), false)]).len();
+    let looks = [false, true, false, false, true, false, false, false, false, true];
+    assert_eq!(looks.map(&mut after), [0, 1, 1, 1, 1, 1, 1, 0, 0, 1]);
 }
