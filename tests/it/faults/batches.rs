@@ -107,20 +107,20 @@ async fn deaths_of_the_database_with_large_batches() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_cut_with_batches_of_one() {
-    network::connections_cut(Batches::OfOne).await;
+    network::connections_cut(Batches::OfOne, 1).await.assert_doubled_nothing();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_cut_with_large_batches() {
-    network::connections_cut(Batches::Large).await;
+    network::connections_cut(Batches::Large, 1).await.assert_doubled_nothing();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_and_finishes_of_one_cut_at_their_worst_moment() {
-    network::cut_at_the_worst_moment(Batches::OfOne).await;
+    network::cut_at_the_worst_moment(Batches::OfOne, 1).await.assert_doubled_nothing();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_claims_and_finishes_cut_at_their_worst_moment() {
-    network::cut_at_the_worst_moment(Batches::Large).await;
+    network::cut_at_the_worst_moment(Batches::Large, 1).await.assert_doubled_nothing();
 }

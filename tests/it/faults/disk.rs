@@ -1,8 +1,8 @@
 //! A full disk under the database.
 
-use super::checker::check;
+use super::checker::{Found, check};
 use super::load::Load;
-use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, stage_on, times};
+use super::{ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, ledger, report, stage_on, times};
 use crate::support::database::TestDatabase;
 use crate::support::server::OwnServer;
 use crate::support::service::Service;
@@ -13,18 +13,29 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use tokio::time::timeout;
 
-const DISK_MB: u32 = 320;
-const SMALL: [&str; 3] =
+pub(super) const DISK_MB: u32 = 320;
+pub(super) const SMALL: [&str; 3] =
     ["--innodb-buffer-pool-size=32M", "--loose-innodb-redo-log-capacity=16M", "--loose-innodb-log-file-size=8M"];
 
 /// What the server can't write to its tables it refuses at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_under_the_tables_is_waited_for() {
+    let Some(found) = full_under_the_tables(1).await else { return };
+    found.assert_doubled_nothing();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_under_the_tables_is_waited_for_by_two_dispatchers() {
+    let Some(found) = full_under_the_tables(2).await else { return };
+    found.assert_taken_only_from_the_silent();
+}
+
+async fn full_under_the_tables(dispatchers: usize) -> Option<Found> {
     let elsewhere = tempfile::tempdir().unwrap();
     // The server runs as another user when we are root.
     std::fs::set_permissions(elsewhere.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let log = format!("--log-bin={}", elsewhere.path().join("binlog").display());
-    full_disk(&[&SMALL[..], &[&log]].concat(), Duration::from_millis(600), &ledger::BROKEN).await;
+    full_disk(&[&SMALL[..], &[&log]].concat(), Duration::from_millis(600), &ledger::BROKEN, dispatchers).await
 }
 
 /// Where the log can't be written, the server waits, and looks only once a minute whether there is room again.
@@ -32,18 +43,31 @@ async fn a_full_disk_under_the_tables_is_waited_for() {
 async fn a_full_disk_under_the_log_is_waited_for() {
     if times(0, 1) == 1 {
         // A server that dies of it leaves a log that breaks off in the middle of an event.
-        full_disk(&SMALL, Duration::from_secs(10), &[&ledger::BROKEN[..], &["lost_to_gap"]].concat()).await;
+        let lost_to = [&ledger::BROKEN[..], &["lost_to_gap"]].concat();
+        let Some(found) = full_disk(&SMALL, Duration::from_secs(10), &lost_to, 1).await else { return };
+        found.assert_doubled_nothing();
     }
 }
 
 /// MariaDB joins a batch of results with the table by files in this folder.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_under_temporary_tables_is_waited_for() {
-    let Some(disk) = mount(16) else { return };
+    let Some(found) = full_under_temporary_tables(1).await else { return };
+    found.assert_doubled_nothing();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_under_temporary_tables_is_waited_for_by_two_dispatchers() {
+    let Some(found) = full_under_temporary_tables(2).await else { return };
+    found.assert_taken_only_from_the_silent();
+}
+
+async fn full_under_temporary_tables(dispatchers: usize) -> Option<Found> {
+    let disk = mount(16)?;
     std::fs::set_permissions(disk.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let server = OwnServer::start(&[&format!("--tmpdir={}", disk.path().display())]).await;
     let (database, receiver) = stage_on(server.access()).await;
-    let mut service = following(&database.ini(NO_SWEEP)).await;
+    let services = all_following(&database.ini(NO_SWEEP), dispatchers).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
     for round in 0..times(8, 40) {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -54,17 +78,16 @@ async fn a_full_disk_under_temporary_tables_is_waited_for() {
     }
     let written = load.stop_after(ENOUGH).await;
     if database.is_mariadb() {
-        service.wait_for_line("results not stored yet", SETTLES).await;
+        services[0].wait_for_line("results not stored yet", SETTLES).await;
     }
-    assert_all_stored(&service);
+    services.iter().for_each(assert_all_stored);
     let found = check(&database, &receiver, &written).await;
-    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
-    report("full disk under temporary tables", format!("{found:?}"));
-    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
-    ledger::assert_nothing_lost(&service);
+    report("full disk under temporary tables", format!("{dispatchers} dispatchers, {found:?}"));
+    all_stop(services, &[]).await;
+    Some(found)
 }
 
-fn mount(megabytes: u32) -> Option<TinyDisk> {
+pub(super) fn mount(megabytes: u32) -> Option<TinyDisk> {
     let disk = TinyDisk::mount(megabytes);
     if disk.is_none() {
         eprintln!("skipped: a file system of its own can't be mounted here (root and mount are needed)");
@@ -79,11 +102,11 @@ fn assert_all_stored(service: &Service) {
     assert!(lines.is_empty(), "{lines:#?}");
 }
 
-async fn full_disk(options: &[&str], full_for: Duration, lost_to: &[&str]) {
-    let Some(disk) = mount(DISK_MB) else { return };
+async fn full_disk(options: &[&str], full_for: Duration, lost_to: &[&str], dispatchers: usize) -> Option<Found> {
+    let disk = mount(DISK_MB)?;
     let mut server = OwnServer::start_in(disk.path(), options).await;
     let (database, receiver) = stage_on(server.access()).await;
-    let mut service = following(&database.ini(NO_SWEEP)).await;
+    let services = all_following(&database.ini(NO_SWEEP), dispatchers).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
     let mut deaths = 0;
     for _ in 0..times(1, 5) {
@@ -104,16 +127,16 @@ async fn full_disk(options: &[&str], full_for: Duration, lost_to: &[&str]) {
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let written = load.stop_after(ENOUGH).await;
-    assert_all_stored(&service);
+    services.iter().for_each(assert_all_stored);
     let found = check(&database, &receiver, &written).await;
-    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
-    report("full disk", format!("{found:?}, {} INSERTs refused, the server died {deaths} times", written.failed));
-    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
-    ledger::assert_lost_only_to(&service, lost_to);
+    let faults = format!("{} INSERTs refused, the server died {deaths} times", written.failed);
+    report("full disk", format!("{dispatchers} dispatchers, {found:?}, {faults}"));
+    all_stop(services, lost_to).await;
+    Some(found)
 }
 
 /// Fills the room that the table's file still has; false when it does not come to an end.
-async fn large_job_is_refused(server: &OwnServer, database: &TestDatabase, url: &str) -> bool {
+pub(super) async fn large_job_is_refused(server: &OwnServer, database: &TestDatabase, url: &str) -> bool {
     let opts = database.server().opts(Some(database.name()));
     let Ok(mut conn) = Conn::new(opts).await else { return server.has_died() };
     let sql = "INSERT INTO queued_job (http_method, url, body) VALUES ('post', ?, REPEAT('x', 400000))";

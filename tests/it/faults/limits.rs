@@ -1,11 +1,12 @@
 //! The database's own limits: it only reads for a while, takes no more connections, ends idle ones, has no disk left.
 
-use super::checker::check;
+use super::checker::{Found, check};
 use super::load::{Load, Written};
-use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, stage_on, times};
+use super::{ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, following, ledger, report, stage_on, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::server::OwnServer;
+use crate::support::service::Service;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ const PASSWORD: &str = "aPasswordOfTheTests1";
 
 /// A `db.ini` of an account that, other than root, may neither write to a read-only server nor take the connection
 /// that is kept for administrators.
-async fn plain_account(database: &TestDatabase, extra: &str) -> PathBuf {
+pub(super) async fn plain_account(database: &TestDatabase, extra: &str) -> PathBuf {
     database
         .execute(&format!(
             "CREATE USER 'plain'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'; \
@@ -34,9 +35,18 @@ async fn plain_account(database: &TestDatabase, extra: &str) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_only_reads_for_a_while_is_waited_for() {
+    only_reads_for_a_while(1).await.assert_doubled_nothing();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_only_reads_for_a_while_is_waited_for_by_two_dispatchers() {
+    only_reads_for_a_while(2).await.assert_taken_only_from_the_silent();
+}
+
+async fn only_reads_for_a_while(dispatchers: usize) -> Found {
     let server = OwnServer::start(&[]).await;
     let (database, receiver) = stage_on(server.access()).await;
-    let mut service = following(&plain_account(&database, NO_SWEEP).await).await;
+    let services = all_following(&plain_account(&database, NO_SWEEP).await, dispatchers).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
     for _ in 0..times(2, 20) {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -45,42 +55,58 @@ async fn a_database_that_only_reads_for_a_while_is_waited_for() {
         database.execute("SET GLOBAL read_only = 0").await;
     }
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
-    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
-    report("read-only", format!("{found:?}"));
-    service.wait_for_line("trying again", SETTLES).await;
-    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
-    ledger::assert_lost_only_to(&service, &ledger::BROKEN);
+    report("read-only", format!("{dispatchers} dispatchers, {found:?}"));
+    for service in &services {
+        service.wait_for_line("trying again", SETTLES).await;
+    }
+    all_stop(services, &ledger::BROKEN).await;
+    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_gets_no_connection_under_load_waits_for_one() {
-    let server = OwnServer::start(&["--max-connections=20"]).await;
+    without_a_connection(1).await.assert_doubled_nothing();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_dispatchers_that_get_no_connection_under_load_wait_for_one() {
+    without_a_connection(2).await.assert_taken_only_from_the_silent();
+}
+
+async fn without_a_connection(dispatchers: usize) -> Found {
+    let server = OwnServer::start(&["--max-connections=30"]).await;
     let (database, receiver) = stage_on(server.access()).await;
-    let mut service = following(&plain_account(&database, NO_SWEEP).await).await;
+    let services = all_following(&plain_account(&database, NO_SWEEP).await, dispatchers).await;
     // The writers keep the connections that they have.
     let load = Load::start(&database, &base(&receiver), (4, 60));
     receiver.wait_for(100, Duration::from_secs(20)).await;
     let mut admin = database.conn().await;
     for _ in 0..times(1, 10) {
-        let mut others = take_all_connections(&database).await;
-        let refused = || service.lines().iter().filter(|line| line.contains("oo many connections")).count();
-        let told = refused();
-        // Ours are thrown out, and others are there before us.
-        while refused() == told {
-            kill_ours(&mut admin, &others).await;
-            others.extend(take_all_connections(&database).await);
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let others = throw_out(&database, &mut admin, &services).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         drop(others);
         let calls = receiver.count();
         receiver.wait_for(calls + 100, Duration::from_secs(30)).await;
     }
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
-    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
-    report("no connection left", format!("{found:?}"));
-    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
-    ledger::assert_lost_only_to(&service, &ledger::BROKEN);
+    report("no connection left", format!("{dispatchers} dispatchers, {found:?}"));
+    all_stop(services, &ledger::BROKEN).await;
+    found
+}
+
+/// Takes all connections, and ends those of the services until each was refused one; ours are to be kept for so long.
+pub(super) async fn throw_out(database: &TestDatabase, admin: &mut Conn, services: &[Service]) -> Vec<Conn> {
+    let mut others = take_all_connections(database).await;
+    let refused =
+        |service: &Service| service.lines().iter().filter(|line| line.contains("oo many connections")).count();
+    let told: Vec<usize> = services.iter().map(refused).collect();
+    while services.iter().zip(&told).any(|(service, told)| refused(service) == *told) {
+        // Others are there before them.
+        kill_ours(admin, &others).await;
+        others.extend(take_all_connections(database).await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    others
 }
 
 /// Ends the connections of the service's account, but those that we took.

@@ -61,6 +61,23 @@ async fn following(ini: &Path) -> Service {
     service
 }
 
+/// So many services on one configuration, all of which follow the log.
+async fn all_following(ini: &Path, count: usize) -> Vec<Service> {
+    let mut services = Vec::new();
+    for _ in 0..count {
+        services.push(following(ini).await);
+    }
+    services
+}
+
+/// Each stops well, and lost no job of the log but for these causes.
+async fn all_stop(services: Vec<Service>, causes: &[&str]) {
+    for mut service in services {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+        ledger::assert_lost_only_to(&service, causes);
+    }
+}
+
 /// A database with the tables and a receiver that answers by plan, at once.
 async fn stage() -> (TestDatabase, Receiver) {
     stage_on(TestServer::get()).await

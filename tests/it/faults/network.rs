@@ -1,9 +1,9 @@
 //! The network between service and database: cut, stalled, half-open, trickling; answers lost at the worst moment.
 
 use super::batches::Batches;
-use super::checker::check;
+use super::checker::{Found, check};
 use super::load::Load;
-use super::{ENOUGH, NO_SWEEP, base, following, ledger, report, stage, times};
+use super::{ENOUGH, NO_SWEEP, all_following, all_stop, base, following, ledger, report, stage, times};
 use crate::support::proxy::{CutPoint, Proxy, Way};
 use std::time::Duration;
 
@@ -13,35 +13,44 @@ const FINISH: &[u8] = b"JSON_TABLE";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_cut_under_load_cost_no_job_and_double_none() {
-    connections_cut(Batches::Any).await;
+    connections_cut(Batches::Any, 1).await.assert_doubled_nothing();
 }
 
-pub(super) async fn connections_cut(batches: Batches) {
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_two_dispatchers_cut_under_load_cost_no_job() {
+    connections_cut(Batches::Any, 2).await.assert_taken_only_from_the_silent();
+}
+
+pub(super) async fn connections_cut(batches: Batches, dispatchers: usize) -> Found {
     let (database, receiver) = stage().await;
     let proxy = Proxy::start(database.server().address()).await;
-    let mut service = following(&database.ini_at(proxy.port(), &batches.settings())).await;
+    let services = all_following(&database.ini_at(proxy.port(), &batches.settings()), dispatchers).await;
     let load = batches.load(&database, &base(&receiver));
     for _ in 0..times(8, 100) {
         tokio::time::sleep(Duration::from_millis(250)).await;
         proxy.cut_all();
     }
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
-    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
     batches.assert_formed(&database).await;
-    report(&batches.name("connections cut"), format!("{found:?}"));
-    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
-    ledger::assert_lost_only_to(&service, &ledger::BROKEN);
+    report(&batches.name("connections cut"), format!("{dispatchers} dispatchers, {found:?}"));
+    all_stop(services, &ledger::BROKEN).await;
+    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_or_a_finish_cut_at_its_worst_moment_under_load_is_done_once() {
-    cut_at_the_worst_moment(Batches::Any).await;
+    cut_at_the_worst_moment(Batches::Any, 1).await.assert_doubled_nothing();
 }
 
-pub(super) async fn cut_at_the_worst_moment(batches: Batches) {
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_and_finishes_of_two_dispatchers_cut_at_their_worst_moment_cost_no_job() {
+    cut_at_the_worst_moment(Batches::Any, 2).await.assert_taken_only_from_the_silent();
+}
+
+pub(super) async fn cut_at_the_worst_moment(batches: Batches, dispatchers: usize) -> Found {
     let (database, receiver) = stage().await;
     let proxy = Proxy::start(database.server().address()).await;
-    let mut service = following(&database.ini_at(proxy.port(), &batches.settings())).await;
+    let services = all_following(&database.ini_at(proxy.port(), &batches.settings()), dispatchers).await;
     let load = batches.load(&database, &base(&receiver));
     // Before the server has the statement; and when it was carried out, but its answer never comes.
     for _ in 0..times(2, 50) {
@@ -52,11 +61,10 @@ pub(super) async fn cut_at_the_worst_moment(batches: Batches) {
         }
     }
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
-    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
     batches.assert_formed(&database).await;
-    report(&batches.name("commit unknown"), format!("{found:?}"));
-    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
-    ledger::assert_lost_only_to(&service, &ledger::BROKEN);
+    report(&batches.name("commit unknown"), format!("{dispatchers} dispatchers, {found:?}"));
+    all_stop(services, &ledger::BROKEN).await;
+    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
