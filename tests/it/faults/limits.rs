@@ -148,3 +148,21 @@ async fn a_server_that_ends_idle_connections_after_seconds_does_not_end_ours() {
     let broken = service.lines().into_iter().filter(|line| line.contains("trying again")).collect::<Vec<_>>();
     assert!(broken.is_empty(), "{broken:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_idle_connections_after_seconds_does_not_end_ours_under_load() {
+    let server = OwnServer::start(&["--wait-timeout=2", "--interactive-timeout=2"]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let services = all_following(&database.ini(NO_SWEEP), 2).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    // The deeds' connections are at work, and those of the locks are idle.
+    tokio::time::sleep(Duration::from_secs(times(5, 60) as u64)).await;
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    found.assert_doubled_nothing();
+    report("idle connections ended", format!("{found:?}"));
+    for service in &services {
+        let broken = service.lines().into_iter().filter(|line| line.contains("trying again")).collect::<Vec<_>>();
+        assert!(broken.is_empty(), "{broken:?}");
+    }
+    all_stop(services, &[]).await;
+}

@@ -1,9 +1,14 @@
 //! Rows that others keep locked, in a table so small that the server would rather read all of it than look rows up.
 
+use super::checker::check;
+use super::load::Load;
+use super::{ENOUGH, NO_SWEEP, all_following, all_stop, base, report, stage, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
+use crate::support::wait::until;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use std::collections::HashSet;
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
@@ -32,7 +37,7 @@ impl Small {
         let lock =
             format!("START TRANSACTION; SELECT id FROM queued_job WHERE id IN ({}, {}) FOR UPDATE", keys[9], keys[19]);
         keeper.query_drop(lock).await.unwrap();
-        let store = Store::new(&load(&database.ini("")).database);
+        let store = Store::new(&settings(&database.ini("")).database);
         Small { database, store, jobs: keys.into_iter().map(JobId).collect(), _keeper: keeper }
     }
 
@@ -45,7 +50,7 @@ impl Small {
     }
 }
 
-fn load(ini: &Path) -> Config {
+fn settings(ini: &Path) -> Config {
     Config::load(ini, &|_| None).unwrap()
 }
 
@@ -106,4 +111,38 @@ async fn a_release_passes_over_a_locked_row_of_its_batch_and_tells_it() {
     assert_eq!(small.database.query::<u64>(told).await, small.jobs[..4].iter().map(|job| job.0).collect::<Vec<_>>());
     let claimed = "SELECT COUNT(*) FROM queued_job WHERE state = 'executing' OR attempt > 0";
     assert_eq!(small.database.query_one::<u64>(claimed).await, 0);
+}
+
+/// An application's session that keeps these rows locked, and no gap or row beside them.
+async fn locking(database: &TestDatabase, jobs: &[u64]) -> Conn {
+    let mut conn = database.conn().await;
+    conn.query_drop("START TRANSACTION").await.unwrap();
+    for job in jobs {
+        conn.exec_drop("SELECT id FROM queued_job WHERE id = ? FOR UPDATE", (job,)).await.unwrap();
+    }
+    conn
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_an_application_keeps_locked_under_the_load_of_eight_writers_wait_alone() {
+    let (database, receiver) = stage().await;
+    let services = all_following(&database.ini(NO_SWEEP), 2).await;
+    let load = Load::start(&database, &base(&receiver), (8, 50));
+    for _ in 0..times(1, 10) {
+        let locked = job().url(receiver.url("/work?locked")).run_at_in(2_000).insert_times(&database, 20).await;
+        let mut keeper = locking(&database, &locked).await;
+        let before = receiver.count();
+        receiver.wait_for(before + 1_200, Duration::from_secs(60)).await;
+        let due = format!("SELECT COUNT(*) FROM queued_job WHERE id = {} AND run_at < NOW(6)", locked[0]);
+        assert_eq!(database.query_one::<u64>(&due).await, 1, "they are due");
+        let locked: HashSet<u64> = locked.into_iter().collect();
+        let called = || receiver.requests().into_iter().filter_map(|call| call.job_id()).collect::<HashSet<_>>();
+        assert!(called().is_disjoint(&locked), "no locked job is called");
+        keeper.query_drop("ROLLBACK").await.unwrap();
+        until("they are called", Duration::from_secs(5), async || called().is_superset(&locked)).await;
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    found.assert_doubled_nothing();
+    report("rows locked under load", format!("{found:?}"));
+    all_stop(services, &[]).await;
 }

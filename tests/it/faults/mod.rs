@@ -23,6 +23,7 @@ mod outages;
 mod plan;
 mod stops;
 mod story;
+mod truncated;
 mod twins;
 mod visibility;
 mod zoo;
