@@ -22,6 +22,7 @@ mod orphans;
 mod outages;
 mod plan;
 mod stops;
+mod stops_amid;
 mod story;
 mod truncated;
 mod twins;

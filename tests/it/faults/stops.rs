@@ -18,12 +18,12 @@ use std::time::{Duration, Instant};
 const DRAIN: Duration = Duration::from_secs(1);
 const ENDS_WITHIN: Duration = Duration::from_secs(1 + 2);
 
-fn settings() -> String {
+pub(super) fn settings() -> String {
     format!("{NO_SWEEP}[dispatch]\ndrain_secs: {}\n", DRAIN.as_secs())
 }
 
 /// SIGTERM, and the exit within the promise; the exit code.
-async fn stop_in_time(service: &mut Service) -> Option<i32> {
+pub(super) async fn stop_in_time(service: &mut Service) -> Option<i32> {
     let begun = Instant::now();
     let code = service.stop(Duration::from_secs(20)).await;
     let took = begun.elapsed();
@@ -33,7 +33,7 @@ async fn stop_in_time(service: &mut Service) -> Option<i32> {
 }
 
 /// The load goes on without a service, and the next one does what is left.
-async fn the_next_one_does_the_rest(database: &TestDatabase, receiver: &Receiver, load: Load) -> Found {
+pub(super) async fn the_next_one_does_the_rest(database: &TestDatabase, receiver: &Receiver, load: Load) -> Found {
     let mut next = following(&database.ini(&settings())).await;
     let written = load.stop_after(ENOUGH).await;
     let found = check(database, receiver, &written).await;

@@ -1,0 +1,261 @@
+//! A stop in the middle of each fault of the database's limits, of the table's changes, of the network and of handlers.
+
+use super::disk::{DISK_MB, SMALL, large_job_is_refused, mount};
+use super::limits::{plain_account, throw_out};
+use super::load::Load;
+use super::plan::answer_by_plan;
+use super::stops::{settings, stop_in_time, the_next_one_does_the_rest};
+use super::visibility::{semi_sync, semi_sync_switch};
+use super::{SETTLES, all_following, base, report, stage, stage_on};
+use crate::support::database::TestDatabase;
+use crate::support::factory::job;
+use crate::support::names::{NameServer, Told};
+use crate::support::proxy::Proxy;
+use crate::support::receiver::{Answer, Receiver};
+use crate::support::server::OwnServer;
+use crate::support::service::Service;
+use crate::support::wait::until;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// What goes on while the service is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    ReadOnly,
+    NoConnection,
+    Trickle,
+    /// Commits wait for an acknowledgement that does not come.
+    SemiSync,
+    /// An `ALTER` waits for an application's transaction, and every other statement waits for the `ALTER`.
+    Alter,
+    /// For a while there is no table.
+    Rename,
+    ByteASecond,
+    Endless,
+}
+
+impl Fault {
+    const ALL: [Fault; 8] = [
+        Fault::ReadOnly,
+        Fault::NoConnection,
+        Fault::Trickle,
+        Fault::SemiSync,
+        Fault::Alter,
+        Fault::Rename,
+        Fault::ByteASecond,
+        Fault::Endless,
+    ];
+
+    /// Whether the service can write what it has to.
+    fn lets_write(self) -> bool {
+        matches!(self, Fault::ByteASecond | Fault::Endless)
+    }
+}
+
+/// What a fault consists of.
+#[derive(Default)]
+struct Held {
+    connections: Vec<Conn>,
+    statement: Option<JoinHandle<()>>,
+    jobs: Vec<u64>,
+}
+
+/// A server for all faults, with a proxy before it.
+struct Scene {
+    _server: OwnServer,
+    database: TestDatabase,
+    receiver: Receiver,
+    bad: Receiver,
+    proxy: Proxy,
+    ini: PathBuf,
+}
+
+impl Scene {
+    async fn set() -> Scene {
+        let server = OwnServer::start(&[&["--max-connections=30"][..], &semi_sync()].concat()).await;
+        let (database, receiver) = stage_on(server.access()).await;
+        answer_by_plan(&receiver, Duration::from_millis(50));
+        let timeout = semi_sync_switch().replace("enabled", "timeout");
+        database.execute(&format!("SET GLOBAL {timeout} = 60000")).await;
+        let proxy = Proxy::start(database.server().address()).await;
+        let ini = plain_account(&database, &settings()).await;
+        let port = |port| format!("port: {port}\n");
+        let text = std::fs::read_to_string(&ini).unwrap();
+        std::fs::write(&ini, text.replace(&port(database.server().port), &port(proxy.port()))).unwrap();
+        Scene { _server: server, database, receiver, bad: Receiver::start().await, proxy, ini }
+    }
+
+    /// What the last service left is taken back.
+    async fn until_nothing_is_inherited(&self, service: &Service) {
+        let others = format!(
+            "SELECT COUNT(*) FROM queued_job WHERE state = 'executing' AND claimed_by NOT LIKE '%:{}:%'",
+            service.pid().as_raw_pid()
+        );
+        until("all of it is taken back", SETTLES, async || self.database.query_one::<u64>(&others).await == 0).await;
+    }
+
+    async fn begin(&self, fault: Fault, services: &[Service]) -> Held {
+        match fault {
+            Fault::ReadOnly => self.execute("SET GLOBAL read_only = 1").await,
+            Fault::NoConnection => {
+                let mut admin = self.database.conn().await;
+                let mut connections = throw_out(&self.database, &mut admin, services).await;
+                connections.push(admin);
+                Held { connections, ..Held::default() }
+            }
+            Fault::Trickle => {
+                self.proxy.trickle(Duration::from_micros(200));
+                Held::default()
+            }
+            Fault::SemiSync => self.execute(&format!("SET GLOBAL {} = 1", semi_sync_switch())).await,
+            Fault::Alter => self.alter().await,
+            Fault::Rename => self.execute("RENAME TABLE queued_job TO queued_job_away").await,
+            Fault::ByteASecond => self.call(Answer::trickle_body("x".repeat(1_000), Duration::from_secs(1))).await,
+            Fault::Endless => self.call(Answer::endless()).await,
+        }
+    }
+
+    /// The fault is over, and nothing of the service's is under way any more; the jobs that no plan is for.
+    async fn end(&self, fault: Fault, held: Held) -> Vec<u64> {
+        drop(held.connections);
+        match fault {
+            Fault::ReadOnly => drop(self.execute("SET GLOBAL read_only = 0").await),
+            Fault::Trickle => self.proxy.pass(),
+            Fault::SemiSync => drop(self.execute(&format!("SET GLOBAL {} = 0", semi_sync_switch())).await),
+            Fault::Rename => drop(self.execute("RENAME TABLE queued_job_away TO queued_job").await),
+            Fault::NoConnection | Fault::Alter | Fault::ByteASecond | Fault::Endless => {}
+        }
+        if let Some(statement) = held.statement {
+            statement.await.unwrap();
+        }
+        let ours = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'plain'";
+        let gone = async || self.database.query_one::<u64>(ours).await == 0;
+        until("the server is done with the last statements of the service", SETTLES, gone).await;
+        held.jobs
+    }
+
+    async fn execute(&self, sql: &str) -> Held {
+        self.database.execute(sql).await;
+        Held::default()
+    }
+
+    async fn alter(&self) -> Held {
+        let (mut reader, mut alterer) = (self.database.conn().await, self.database.conn().await);
+        reader.query_drop("START TRANSACTION; SELECT id FROM queued_job LIMIT 1").await.unwrap();
+        let alter = "ALTER TABLE queued_job ADD COLUMN note INT NULL; ALTER TABLE queued_job DROP COLUMN note";
+        let statement = tokio::spawn(async move { alterer.query_drop(alter).await.unwrap() });
+        let waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%'";
+        // The ALTER, and a statement of the service.
+        until("others wait", SETTLES, async || self.database.query_one::<u64>(waiting).await > 1).await;
+        Held { connections: vec![reader], statement: Some(statement), jobs: Vec::new() }
+    }
+
+    /// More jobs than there are slots, for a handler that answers in this way.
+    async fn call(&self, answer: Answer) -> Held {
+        self.bad.on("/bad", answer);
+        let before = self.bad.count();
+        let jobs = job().url(self.bad.url("/bad")).timeout(600).insert_times(&self.database, 300).await;
+        self.bad.wait_for(before + 20, Duration::from_secs(20)).await;
+        Held { jobs, ..Held::default() }
+    }
+}
+
+/// Takes jobs away that no plan is for.
+async fn forget(database: &TestDatabase, jobs: &[u64]) {
+    if jobs.is_empty() {
+        return;
+    }
+    let list = jobs.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    database.execute(&format!("DELETE FROM queued_job WHERE id IN ({list})")).await;
+    database.execute(&format!("DELETE FROM queued_job_log WHERE job_id IN ({list})")).await;
+}
+
+/// What could be written was, and the exit tells whether anything was left; how many claims were.
+async fn assert_told(database: &TestDatabase, what: &str, code: Option<i32>, lets_write: bool) -> u32 {
+    let left: u32 = database.query_one("SELECT COUNT(*) FROM queued_job WHERE state = 'executing'").await;
+    report(&format!("stop amid {what}"), format!("exit code {code:?}, {left} claims left"));
+    match (code, lets_write) {
+        (Some(0), _) => assert_eq!(left, 0, "{what}: an exit code of 0, and claims are left"),
+        (code, lets_write) => assert!(code == Some(1) && !lets_write, "{what}: the exit code is {code:?}"),
+    }
+    left
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_in_the_middle_of_any_fault_ends_in_time() {
+    let scene = Scene::set().await;
+    let load = Load::start(&scene.database, &base(&scene.receiver), (4, 60));
+    let mut left = 0;
+    for fault in Fault::ALL {
+        let mut services = all_following(&scene.ini, 1).await;
+        scene.until_nothing_is_inherited(&services[0]).await;
+        let calls = scene.receiver.count();
+        scene.receiver.wait_for(calls + 20, Duration::from_secs(20)).await;
+        let held = scene.begin(fault, &services).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let code = stop_in_time(&mut services[0]).await;
+        let bad_jobs = scene.end(fault, held).await;
+        left += assert_told(&scene.database, &format!("{fault:?}"), code, fault.lets_write()).await;
+        forget(&scene.database, &bad_jobs).await;
+    }
+    let found = the_next_one_does_the_rest(&scene.database, &scene.receiver, load).await;
+    assert!(found.extra_calls <= left && found.taken_back <= left, "{found:?}, {left} claims left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_disk_is_full_ends_in_time() {
+    let Some(disk) = mount(DISK_MB) else { return };
+    let elsewhere = tempfile::tempdir().unwrap();
+    // The server runs as another user when we are root.
+    std::fs::set_permissions(elsewhere.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    let log = format!("--log-bin={}", elsewhere.path().join("binlog").display());
+    let mut server = OwnServer::start_in(disk.path(), &[&SMALL[..], &[&log]].concat()).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    answer_by_plan(&receiver, Duration::from_millis(50));
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let mut services = all_following(&database.ini(&settings()), 1).await;
+    receiver.wait_for(20, Duration::from_secs(20)).await;
+    disk.fill();
+    assert!(large_job_is_refused(&server, &database, &receiver.url("/work?large")).await, "the disk was never full");
+    let code = stop_in_time(&mut services[0]).await;
+    disk.clear();
+    if server.has_died() {
+        server.bury().await;
+        server.start_again().await;
+    }
+    let left = assert_told(&database, "a full disk", code, false).await;
+    let found = the_next_one_does_the_rest(&database, &receiver, load).await;
+    assert!(found.extra_calls <= left && found.taken_back <= left, "{found:?}, {left} claims left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_names_are_looked_up_in_vain_ends_in_time() {
+    let Some(names) = NameServer::start().await else {
+        eprintln!("left out: a name server of our own takes root");
+        return;
+    };
+    names.tell("stalls.test", Told::Silence);
+    let (database, receiver) = stage().await;
+    answer_by_plan(&receiver, Duration::from_millis(50));
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let mut service = asking(&names, &database, &database.ini(&settings()));
+    let stalling = job().url("http://stalls.test/").timeout(600).insert_times(&database, 20).await;
+    until("the name is asked for", SETTLES, async || names.questions("stalls.test") > 0).await;
+    receiver.wait_for(20, Duration::from_secs(20)).await;
+    let code = stop_in_time(&mut service).await;
+    assert_told(&database, "a stalled lookup of names", code, true).await;
+    forget(&database, &stalling).await;
+    let found = the_next_one_does_the_rest(&database, &receiver, load).await;
+    found.assert_doubled_nothing();
+}
+
+/// A service that asks this name server, and waits for its answer for longer than a stop may take.
+fn asking(names: &NameServer, database: &TestDatabase, ini: &Path) -> Service {
+    let mut command = names.program(database.files(), 30);
+    command.arg("run").arg(ini);
+    Service::spawn(command)
+}
