@@ -2,7 +2,8 @@
 //!
 //! A finish whose answer was lost may be sent again: rows it has already written are left alone, and their
 //! log lines, which are part of the same transaction, are not written twice. A line of a job whose result is not among
-//! them, which tells of a call that is still under way, may be.
+//! them tells of a call that is still under way; it may have been written, and is looked for before it is sent again
+//! (`history.rs`).
 
 use super::error::StoreError;
 use super::history::{HistoryLine, history_sql, history_sql_for};

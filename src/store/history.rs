@@ -1,10 +1,11 @@
 //! History: the lines of `queued_job_log`.
 
 use super::error::StoreError;
-use super::literals::quoted;
+use super::literals::{id_list, quoted};
 use super::session::{Session, within_deadline};
 use crate::job::JobId;
 use mysql_async::prelude::Queryable;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 /// One line for `queued_job_log`.
@@ -25,6 +26,29 @@ pub async fn write_history(session: &mut Session, lines: &[HistoryLine]) -> Resu
         let mut lease = session.lease().await?;
         lease.conn().query_drop(sql).await?;
         lease.keep();
+        Ok(())
+    })
+    .await
+}
+
+/// Takes out those of the lines that are in the log already: they were sent before, and the answer was lost. Lines that
+/// do not tell their time are kept.
+///
+/// A consistent read by the index on `job_id`; takes no lock.
+pub async fn drop_written(session: &mut Session, lines: &mut Vec<HistoryLine>) -> Result<(), StoreError> {
+    let timed: Vec<JobId> = lines.iter().filter(|line| line.at_micros.is_some()).map(|line| line.job).collect();
+    if timed.is_empty() {
+        return Ok(());
+    }
+    within_deadline(session.bounds(), async {
+        let mut lease = session.lease().await?;
+        let sql = format!(
+            "SELECT job_id, CAST(UNIX_TIMESTAMP(created_at) * 1000000 AS UNSIGNED) FROM queued_job_log WHERE job_id IN ({})",
+            id_list(&timed)
+        );
+        let written: HashSet<(u64, u64)> = lease.conn().query(sql).await?.into_iter().collect();
+        lease.keep();
+        lines.retain(|line| line.at_micros.is_none_or(|micros| !written.contains(&(line.job.0, micros))));
         Ok(())
     })
     .await

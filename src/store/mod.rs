@@ -35,7 +35,7 @@ pub use claim::{Claim, claim};
 pub use enqueue::{enqueue, read_outcome};
 pub use error::StoreError;
 pub use finish::{FinishReport, Finished, RESPONSE_BYTES, finish, finish_around_locks};
-pub use history::{HistoryLine, write_history};
+pub use history::{HistoryLine, drop_written, write_history};
 pub use options::connect_options;
 pub use owner::Owner;
 pub use peers::{JobOwner, await_owner_end, confirm_ends, read_owners};

@@ -2,13 +2,15 @@
 //! for nobody. Several of them share the results, so that one prepares its batch while another's reaches the disk.
 
 mod held;
+mod sending;
 
 use super::batch::{Batch, Done};
 use super::records::{Record, SharedRecords};
 use crate::job::{JobId, ResultCode, RetryPolicy, conclude, messages};
 use crate::metrics::{Counter, Metrics};
 use crate::reconnect::ReconnectPauses;
-use crate::store::{FinishReport, Finished, HistoryLine, Session, StoreError, finish, release};
+use crate::store::{FinishReport, Finished, HistoryLine, Session, StoreError, release};
+use sending::Sending;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -178,10 +180,10 @@ impl Completer {
         finished: &mut [Finished],
         lines: &[HistoryLine],
     ) -> Result<Vec<JobId>, StoreError> {
-        let mut pauses = ReconnectPauses::default();
+        let (mut pauses, mut lines) = (ReconnectPauses::default(), Sending::first(lines));
         loop {
             let written = tokio::select! {
-                written = finish(&mut self.session, finished, lines) => written,
+                written = lines.finish(&mut self.session, finished) => written,
                 () = self.give_up.cancelled() => {
                     self.abandon();
                     return Ok(Vec::new());

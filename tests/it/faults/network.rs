@@ -3,6 +3,7 @@
 use super::batches::Batches;
 use super::checker::{Found, check};
 use super::load::Load;
+use super::plan::answer_by_plan;
 use super::{ENOUGH, NO_SWEEP, all_following, all_stop, base, following, ledger, report, stage, times};
 use crate::support::proxy::{CutPoint, Proxy, Way};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use std::time::Duration;
 /// What a deed's statement holds and no other's does.
 const CLAIM: &[u8] = b"@strings_queue_now = NOW(6)";
 const FINISH: &[u8] = b"JSON_TABLE";
+/// What a write of lines holds, with results or without.
+const LINES: &[u8] = b"INSERT INTO queued_job_log";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_cut_under_load_cost_no_job_and_double_none() {
@@ -40,6 +43,23 @@ pub(super) async fn connections_cut(batches: Batches, dispatchers: usize) -> Fou
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_or_a_finish_cut_at_its_worst_moment_under_load_is_done_once() {
     cut_at_the_worst_moment(Batches::Any, 1).await.assert_doubled_nothing();
+}
+
+/// The lines of these calls are written before their results, and each once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finish_cut_while_other_calls_are_under_way_tells_of_each_once() {
+    let (database, receiver) = stage().await;
+    answer_by_plan(&receiver, Duration::from_millis(300));
+    let proxy = Proxy::start(database.server().address()).await;
+    let services = all_following(&database.ini_at(proxy.port(), NO_SWEEP), 1).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    for _ in 0..times(10, 100) {
+        proxy.cut_on(Way::ToServer, LINES, CutPoint::BeforeAnswer).sprung(Duration::from_secs(20)).await;
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    found.assert_doubled_nothing();
+    report("lines of calls under way", format!("{found:?}"));
+    all_stop(services, &ledger::BROKEN).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,44 @@
+//! Sending: the lines of one batch of results, sent until the server has taken them, and written once.
+
+use crate::job::JobId;
+use crate::store::{FinishReport, Finished, HistoryLine, Session, StoreError, drop_written, finish};
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+/// The lines, and whether an earlier finish may have written them: its answer was lost.
+pub(super) struct Sending<'lines> {
+    lines: Cow<'lines, [HistoryLine]>,
+    unsure: bool,
+}
+
+impl Sending<'_> {
+    /// Lines that were never sent.
+    pub(super) fn first(lines: &[HistoryLine]) -> Sending<'_> {
+        Sending { lines: Cow::Borrowed(lines), unsure: false }
+    }
+
+    /// Sends them with the results.
+    pub(super) async fn finish(
+        &mut self,
+        session: &mut Session,
+        finished: &mut [Finished],
+    ) -> Result<FinishReport, StoreError> {
+        if self.unsure {
+            self.drop_written(session, finished).await?;
+        }
+        let report = finish(session, finished, &self.lines).await;
+        self.unsure |= report.is_err();
+        report
+    }
+
+    /// A result that was written is found to be, and its lines with it. A line of a call that is under way stands alone.
+    async fn drop_written(&mut self, session: &mut Session, finished: &[Finished]) -> Result<(), StoreError> {
+        let ended: HashSet<JobId> = finished.iter().map(|one| one.id).collect();
+        let (mut lines, mut ahead): (Vec<_>, Vec<_>) =
+            self.lines.iter().cloned().partition(|line| ended.contains(&line.job));
+        drop_written(session, &mut ahead).await?;
+        lines.append(&mut ahead);
+        self.lines = Cow::Owned(lines);
+        Ok(())
+    }
+}
