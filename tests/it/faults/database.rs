@@ -1,9 +1,9 @@
 //! The database killed, restarted, made read-only, full of others' connections; our sessions killed.
 
 use super::batches::Batches;
-use super::checker::check;
+use super::checker::{Found, check};
 use super::load::Load;
-use super::{ENOUGH, NO_SWEEP, base, following, ledger, report, stage_on, times};
+use super::{ENOUGH, NO_SWEEP, all_following, all_stop, base, following, ledger, report, stage_on, times};
 use crate::support::database::TestDatabase;
 use crate::support::server::OwnServer;
 use mysql_async::prelude::Queryable;
@@ -53,9 +53,18 @@ pub(super) async fn killed_or_restarted(batches: Batches) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_our_connections_may_be_killed() {
+    connections_killed(1).await.assert_doubled_nothing();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_connection_of_two_dispatchers_may_be_killed() {
+    connections_killed(2).await.assert_taken_only_from_the_silent();
+}
+
+async fn connections_killed(dispatchers: usize) -> Found {
     let server = OwnServer::start(&[]).await;
     let (database, receiver) = stage_on(server.access()).await;
-    let mut service = following(&database.ini(NO_SWEEP)).await;
+    let services = all_following(&database.ini(NO_SWEEP), dispatchers).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
     let mut killed = 0;
     for _ in 0..times(8, 80) {
@@ -64,10 +73,9 @@ async fn each_of_our_connections_may_be_killed() {
     }
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     assert!(killed > 40, "{killed} killed");
-    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
-    report("connections killed", format!("{found:?}, {killed} connections"));
-    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
-    ledger::assert_lost_only_to(&service, &ledger::BROKEN);
+    report("connections killed", format!("{dispatchers} dispatchers, {found:?}, {killed} connections"));
+    all_stop(services, &ledger::BROKEN).await;
+    found
 }
 
 /// All connections to the database but one, the applications' too; how many.
