@@ -49,7 +49,7 @@ pub(super) async fn killed_again_and_again(batches: Batches) {
             receiver.wait_for(calls + 1, Duration::from_secs(20)).await;
             recovery = recovery.max(begun.elapsed());
         }
-        tokio::time::sleep(Duration::from_millis((round as u64 * 397) % 900)).await;
+        tokio::time::sleep(Duration::from_millis(rand::random_range(0..900))).await;
         at_handler += receiver.in_flight();
         service.kill().await;
         in_flight.extend(left_in_flight(&database).await);
