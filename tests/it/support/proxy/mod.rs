@@ -1,6 +1,7 @@
-//! A TCP proxy that can cut, stall, swallow and trickle, each way of its own.
+//! A TCP proxy that can cut, stall, swallow, trickle and change bytes, each way of its own.
 
 mod pump;
+mod replace;
 #[cfg(test)]
 mod tests;
 mod trap;
@@ -8,6 +9,7 @@ mod trap;
 pub use trap::{CutPoint, Trap};
 
 use pump::{Link, pump};
+use replace::Replacement;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -50,6 +52,7 @@ struct Shared {
     target: Mutex<SocketAddr>,
     ways: [OneWay; 2],
     traps: Mutex<Vec<Arc<trap::Armed>>>,
+    replacements: Mutex<Vec<Replacement>>,
     /// Ends the connections of now; replaced at each cut.
     cut: Mutex<CancellationToken>,
     made: AtomicUsize,
@@ -71,6 +74,7 @@ impl Proxy {
             target: Mutex::new(target),
             ways: [OneWay::new(), OneWay::new()],
             traps: Mutex::default(),
+            replacements: Mutex::default(),
             cut: Mutex::default(),
             made: AtomicUsize::default(),
             open: AtomicUsize::default(),
@@ -154,6 +158,11 @@ impl Proxy {
         trap
     }
 
+    /// Puts these bytes, from now on, wherever the others come that way in one piece; as many as they.
+    pub fn replace(&self, way: Way, pattern: &[u8], bytes: &[u8]) {
+        self.shared.replacements.lock().unwrap().push(Replacement::new(way, pattern, bytes));
+    }
+
     /// How many connections were made since the start.
     pub fn connections(&self) -> usize {
         self.shared.made.load(Ordering::SeqCst)
@@ -189,6 +198,10 @@ impl Shared {
         let mut traps = self.traps.lock().unwrap();
         let at = traps.iter().position(|trap| trap.matches(way, seen, fresh))?;
         Some(traps.remove(at))
+    }
+
+    fn replace(&self, way: Way, chunk: &mut [u8]) {
+        self.replacements.lock().unwrap().iter().for_each(|replacement| replacement.apply(way, chunk));
     }
 
     /// How many bytes before the new ones a pattern may begin.

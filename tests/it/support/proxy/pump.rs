@@ -81,6 +81,7 @@ async fn carry(link: &Link, way: Way, mut from: ReadHalf<'_>, mut to: WriteHalf<
         if length == 0 {
             return end(link, way, to).await;
         }
+        link.shared.replace(way, &mut chunk[..length]);
         seen.extend_from_slice(&chunk[..length]);
         if !link.admits(way, &seen, length) {
             return Ok(());

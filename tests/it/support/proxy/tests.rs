@@ -162,3 +162,11 @@ async fn a_trap_cuts_between_the_bytes_and_their_answer() {
     say(&mut again, "UPDATE;").await;
     assert_eq!(hear(&mut again, 7).await.unwrap(), "UPDATE;", "once only");
 }
+
+#[tokio::test]
+async fn bytes_are_replaced_one_way_wherever_they_come() {
+    let (_echo, proxy, mut stream) = started().await;
+    proxy.replace(Way::ToClient, b"ab", b"xy");
+    say(&mut stream, "ab-ba-ab").await;
+    assert_eq!(hear(&mut stream, 8).await.unwrap(), "xy-ba-xy");
+}
