@@ -1,13 +1,15 @@
-//! Clocks: the host's hours off, the server's zone changed, the hour that daylight saving skips or repeats.
+//! Clocks: the host's hours off, the server's zone changed, and its clocks put back and forward.
 
 use super::checker::check;
-use super::load::{Load, Written};
-use super::{ENOUGH, NO_SWEEP, base, following, ledger, report, stage, stage_on, times};
+use super::load::Load;
+use super::zones::{make_zone, offset, unix_time};
+use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, stage, stage_on, times};
 use crate::support::database::TestDatabase;
 use crate::support::receiver::Receiver;
 use crate::support::server::OwnServer;
 use crate::support::service::{Service, program};
 use crate::support::wait::until;
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -92,18 +94,17 @@ async fn hosts_whose_clocks_are_hours_off_call_jobs_at_their_time_and_take_none_
     }
 }
 
-/// A zone whose clocks are put back by an hour in two seconds, and forward again two seconds later.
-async fn make_a_restless_zone(database: &TestDatabase) {
-    database
-        .execute(
-            "SET @now = UNIX_TIMESTAMP(); \
-             INSERT INTO mysql.time_zone (Use_leap_seconds) VALUES ('N'); SET @zone = LAST_INSERT_ID(); \
-             INSERT INTO mysql.time_zone_name VALUES ('Test/Restless', @zone); \
-             INSERT INTO mysql.time_zone_transition_type VALUES (@zone, 0, 3600, 0, 'CET'), (@zone, 1, 7200, 1, 'CEST'); \
-             INSERT INTO mysql.time_zone_transition VALUES (@zone, @now - 8000000, 1), (@zone, @now + 2, 0), \
-             (@zone, @now + 4, 1)",
-        )
-        .await;
+/// Seconds between two changes of the restless zone's clocks: by an hour, back and forward in turn.
+const RESTLESS: i64 = 3;
+
+/// A zone whose clocks go on changing for as long as the test may take; one of its own sessions.
+async fn enter_a_restless_zone(database: &TestDatabase) -> Conn {
+    let now = unix_time(database).await;
+    let changes: Vec<i64> = (1..300).map(|change| now + RESTLESS * change).collect();
+    make_zone(database, "Test/Restless", [7_200, 3_600], &changes).await;
+    let mut conn = database.conn().await;
+    conn.query_drop("SET time_zone = 'Test/Restless'").await.unwrap();
+    conn
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,41 +113,23 @@ async fn jobs_come_at_their_time_while_the_servers_zone_changes_and_its_clocks_a
     let (database, receiver) = stage_on(server.access()).await;
     let mut service = following(&database.ini(NO_SWEEP)).await;
     let zones = ["-11:00", "+13:00", "+05:45", "Test/Restless"];
-    make_a_restless_zone(&database).await;
+    let mut restless = enter_a_restless_zone(&database).await;
     let load = Load::start_with(&database, &base(&receiver), (4, 60), |writer| {
         format!("SET SESSION time_zone = '{}'", zones[writer])
     });
-    // Two clock changes, seen by sessions with the server's zone and by those with their own.
-    database.execute("SET GLOBAL time_zone = 'Test/Restless'").await;
-    for _ in 0..3 {
+    for _ in 0..times(1, 8) {
+        // Two clock changes, seen by sessions with the server's zone and by those with their own.
+        database.execute("SET GLOBAL time_zone = 'Test/Restless'").await;
+        for hour in [3_600, 7_200] {
+            until("the clocks change", SETTLES, async || offset(&mut restless).await == hour).await;
+            schedule_and_wait(&database, &receiver).await;
+        }
+        database.execute("SET GLOBAL time_zone = '-12:00'").await;
         schedule_and_wait(&database, &receiver).await;
     }
-    database.execute("SET GLOBAL time_zone = '-12:00'").await;
-    schedule_and_wait(&database, &receiver).await;
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
     report("zones", format!("{found:?}"));
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
     ledger::assert_nothing_lost(&service);
-}
-
-/// A writer that asks for the hour that comes twice, or for the one that never comes, is still served.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_writer_in_the_hour_that_daylight_saving_repeats_or_skips_has_its_job_called() {
-    let server = OwnServer::start(&[]).await;
-    let (database, receiver) = stage_on(server.access()).await;
-    make_a_restless_zone(&database).await;
-    let _service = following(&database.ini(NO_SWEEP)).await;
-    let mut conn = database.conn().await;
-    let insert = format!("INSERT INTO queued_job (http_method, url) VALUES ('post', '{}')", receiver.url("/work"));
-    // The writer's clock stands in the doubled hour, a second before and after it was put back.
-    for clock in ["@zone_end - 1", "@zone_end", "@zone_end + 1"] {
-        let sql = format!(
-            "SET time_zone = 'Test/Restless', @zone_end = (SELECT MAX(Transition_time) FROM mysql.time_zone_transition), \
-             timestamp = {clock} - 4000; {insert}; SET timestamp = DEFAULT"
-        );
-        conn.query_drop(sql).await.unwrap();
-    }
-    receiver.wait_for(3, Duration::from_secs(10)).await;
-    check(&database, &receiver, &Written::default()).await;
 }

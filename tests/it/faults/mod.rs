@@ -5,6 +5,7 @@ mod checker;
 mod checker_tests;
 mod clocks;
 mod database;
+mod daylight;
 mod disk;
 mod encryption;
 mod inheritance;
@@ -27,6 +28,7 @@ mod story;
 mod truncated;
 mod twins;
 mod visibility;
+mod zones;
 mod zoo;
 
 use crate::support::database::{TestDatabase, TestServer};
