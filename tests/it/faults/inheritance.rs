@@ -29,5 +29,5 @@ async fn jobs_that_were_left_to_a_dead_dispatcher_are_no_loss_of_the_log() {
     let found = check(&database, &receiver, &Written::default()).await;
     assert_eq!((found.jobs, found.extra_calls, found.taken_back), (LEFT + 1, 1, 1), "{found:?}");
     assert_eq!(next.stop(Duration::from_secs(10)).await, Some(0));
-    ledger::assert_lost_only_to(&next, &["lost_to_down"]);
+    assert_eq!(ledger::assert_lost_to(&next, "lost_to_down"), LEFT as u64);
 }

@@ -47,6 +47,14 @@ pub fn assert_lost_only_to(service: &Service, causes: &[&str]) {
     assert_eq!(counted.collect::<Counted>(), told);
 }
 
+/// Something was lost for this cause, and nothing for any other; how many jobs.
+pub fn assert_lost_to(service: &Service, cause: &str) -> u64 {
+    assert_lost_only_to(service, &[cause]);
+    let lost = lost(service).get(cause).copied().unwrap_or(0);
+    assert!(lost > 0, "nothing was {cause}");
+    lost
+}
+
 fn field(line: &str, name: &str) -> Option<String> {
     let value = line.split_whitespace().find_map(|word| word.strip_prefix(&format!("{name}=")))?;
     Some(value.trim_matches('"').to_owned())

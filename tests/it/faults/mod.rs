@@ -16,6 +16,7 @@ mod load;
 mod locked_rows;
 mod locks;
 mod logs;
+mod losses;
 mod lost_claims;
 mod menagerie;
 mod network;

@@ -1,0 +1,100 @@
+//! Each cause of the loss ledger made to happen: it is counted, as many jobs as there are, and no other is.
+
+use super::checker::check;
+use super::load::Load;
+use super::{ENOUGH, NO_SWEEP, base, following, ledger, stage, stage_on};
+use crate::support::database::TestDatabase;
+use crate::support::factory::job;
+use crate::support::receiver::Receiver;
+use crate::support::server::OwnServer;
+use crate::support::service::Service;
+use crate::support::wait::until;
+use mysql_async::prelude::Queryable;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Jobs of which the log does not tell.
+const UNSEEN: usize = 200;
+const PASSWORD: &str = "aPasswordOfTheTests1";
+
+/// Jobs that were due for long when they came: each of them is a loss, however soon a sweep finds it.
+async fn insert_overdue(database: &TestDatabase, receiver: &Receiver) {
+    job().url(receiver.url("/work")).due_for(10).insert_times(database, UNSEEN).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_come_while_no_service_runs_are_lost_to_down() {
+    let (database, receiver) = stage().await;
+    insert_overdue(&database, &receiver).await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    assert_eq!(ledger::assert_lost_to(&service, "lost_to_down"), UNSEEN as u64);
+}
+
+/// The settings of an account that may read the log until that is taken from it.
+async fn reader(database: &TestDatabase) -> PathBuf {
+    let more = if database.is_mariadb() { ", BINLOG MONITOR" } else { "" };
+    database
+        .execute(&format!(
+            "CREATE USER 'reader'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'; \
+             GRANT SELECT, INSERT, UPDATE, REPLICATION CLIENT{more} ON *.* TO 'reader'@'127.0.0.1'; {MAY_FOLLOW}"
+        ))
+        .await;
+    let ini = database.ini(&NO_SWEEP.replace("[retry]", "degraded_interval_secs: 1\n[retry]"));
+    let text = std::fs::read_to_string(&ini).unwrap();
+    std::fs::write(&ini, text.replace("user: root", &format!("user: reader\npasswd: {PASSWORD}"))).unwrap();
+    ini
+}
+
+const MAY_FOLLOW: &str = "GRANT REPLICATION SLAVE ON *.* TO 'reader'@'127.0.0.1'";
+const MAY_NOT: &str = "REVOKE REPLICATION SLAVE ON *.* FROM 'reader'@'127.0.0.1'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_come_while_the_log_can_not_be_followed_are_lost_to_degraded() {
+    let server = OwnServer::start(&[]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let mut service = following(&reader(&database).await).await;
+    // The second sweep of the start, 1.5 s after the first, is over when the log is lost.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    database.execute(MAY_NOT).await;
+    let stream = "SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
+    database.execute(&format!("KILL {}", database.query_one::<u64>(stream).await)).await;
+    service.wait_for_line("the log is not being followed", Duration::from_secs(20)).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    insert_overdue(&database, &receiver).await;
+    let written = load.stop_after(ENOUGH).await;
+    check(&database, &receiver, &written).await;
+    let breaks = followed(&service);
+    database.execute(MAY_FOLLOW).await;
+    until("the log is followed again", Duration::from_secs(60), async || followed(&service) > breaks).await;
+    // What comes now is no loss.
+    let count = receiver.count();
+    job().url(receiver.url("/work")).insert(&database).await;
+    receiver.wait_for(count + 1, Duration::from_secs(10)).await;
+    check(&database, &receiver, &written).await;
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    assert_eq!(ledger::assert_lost_to(&service, "lost_to_degraded"), UNSEEN as u64);
+}
+
+/// How often the log was taken up.
+fn followed(service: &Service) -> usize {
+    service.lines().iter().filter(|line| line.contains("following the log")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_a_statement_in_the_log_does_not_name_are_lost_to_decode() {
+    let (database, receiver) = stage().await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let mut conn = database.conn().await;
+    conn.query_drop("SET SESSION binlog_format = 'STATEMENT'").await.unwrap();
+    let row = format!("('post', '{}', NOW(6) - INTERVAL 10 SECOND)", receiver.url("/work"));
+    let sql = format!("INSERT INTO queued_job (http_method, url, run_at) VALUES {}", vec![row; UNSEEN].join(", "));
+    conn.query_drop(sql).await.unwrap();
+    check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    assert_eq!(ledger::assert_lost_to(&service, "lost_to_decode"), UNSEEN as u64);
+}
