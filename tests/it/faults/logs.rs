@@ -1,7 +1,7 @@
 //! The log flushed, purged and begun anew while jobs come in.
 
 use super::checker::check;
-use super::load::{Load, Written};
+use super::load::Load;
 use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, stage_on, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
@@ -42,7 +42,7 @@ async fn purge_all_but_the_last(database: &TestDatabase) {
 async fn a_log_purged_while_the_stream_is_broken_is_a_gap_that_is_swept_and_counted() {
     let server = OwnServer::start(&[]).await;
     let cut_off = CutOff::start(&server).await;
-    cut_off.miss_some_jobs().await;
+    cut_off.miss_jobs().await;
     // The file with those jobs is gone before the service comes back.
     cut_off.database.execute("FLUSH BINARY LOGS; FLUSH BINARY LOGS").await;
     until("one file is left", SETTLES, async || {
@@ -58,77 +58,118 @@ async fn a_log_purged_while_the_stream_is_broken_is_a_gap_that_is_swept_and_coun
 async fn a_log_begun_anew_while_the_stream_is_broken_is_a_gap_that_is_swept_and_counted() {
     let server = OwnServer::start(&[]).await;
     let cut_off = CutOff::start(&server).await;
-    cut_off.miss_some_jobs().await;
-    let reset = if cut_off.database.is_mysql() { "RESET BINARY LOGS AND GTIDS" } else { "RESET MASTER" };
-    cut_off.database.execute(reset).await;
+    cut_off.miss_jobs().await;
+    assert_eq!(begin_anew(&cut_off.database).await, Ok(()));
     cut_off.come_back().await;
 }
 
-/// A service that the network keeps away from its database for a while.
+/// A service that the network keeps away from its database for a while, under load. It is alone: two that lose their
+/// connections together take each other for ended, and the sweep for that may find the jobs first.
 struct CutOff {
     database: TestDatabase,
     receiver: Receiver,
     proxy: Proxy,
     service: Service,
+    load: Load,
 }
 
-const MISSED: u32 = 20;
+/// Only the log, or what is done about a gap in it, can serve a job: no sweep comes because the log is not followed.
+const ONLY_THE_LOG: &str = "[sweep]\ninterval_secs: 3600\ndegraded_interval_secs: 3600\n[retry]\njitter: 0\n";
+
+/// Jobs that are missed and that were due for long when they came: each of them is a loss.
+const MISSED: u64 = 20;
 
 impl CutOff {
     async fn start(server: &OwnServer) -> CutOff {
         let (database, receiver) = stage_on(server.access()).await;
         let proxy = Proxy::start(database.server().address()).await;
-        let service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
-        job().url(receiver.url("/work")).insert_times(&database, MISSED as usize).await;
-        receiver.wait_for(MISSED as usize, Duration::from_secs(20)).await;
-        CutOff { database, receiver, proxy, service }
+        let service = following(&database.ini_at(proxy.port(), ONLY_THE_LOG)).await;
+        // The second sweep of the start, 1.5 s after the first, is over when the connections break.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let load = Load::start(&database, &base(&receiver), (4, 60));
+        receiver.wait_for(ENOUGH, Duration::from_secs(20)).await;
+        CutOff { database, receiver, proxy, service, load }
     }
 
-    async fn miss_some_jobs(&self) {
+    async fn miss_jobs(&self) {
         self.proxy.refuse().await;
         self.proxy.cut_all();
-        // Old enough for the ledger to count them.
-        job().url(self.receiver.url("/work")).due_for(10).insert_times(&self.database, MISSED as usize).await;
+        until("the server sends its log to nobody", SETTLES, async || streams(&self.database).await.is_empty()).await;
+        let before = self.load.committed();
+        for _ in 0..MISSED {
+            job().url(self.receiver.url("/work")).due_for(10).insert(&self.database).await;
+        }
+        until("the load is missed", SETTLES, async || self.load.committed() >= before + times(ENOUGH, 5 * ENOUGH))
+            .await;
     }
 
     async fn come_back(mut self) {
+        // More than were written since the streams broke.
+        let all = self.load.committed() as u64 + MISSED;
         self.proxy.accept().await;
         self.service.wait_for_line("because=Gap", Duration::from_secs(20)).await;
-        job().url(self.receiver.url("/work")).insert_times(&self.database, MISSED as usize).await;
-        let found = check(&self.database, &self.receiver, &Written::default()).await;
-        assert_eq!((found.jobs, found.calls), (3 * MISSED as usize, 3 * MISSED), "{found:?}");
-        let lost = ledger::lost(&self.service);
-        assert_eq!(lost, ledger::Counted::from([("lost_to_gap".to_owned(), MISSED.into())]));
+        let before = self.load.committed();
+        let found = check(&self.database, &self.receiver, &self.load.stop_after(before + ENOUGH).await).await;
+        assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
         assert_eq!(self.service.stop(Duration::from_secs(10)).await, Some(0));
-        assert_eq!(ledger::counted(&self.service)["lost_to_gap"], u64::from(MISSED));
+        let lost = ledger::assert_lost_to(&self.service, "lost_to_gap");
+        assert!((MISSED..all).contains(&lost), "{lost} lost to the gap");
+        report("log lost while cut off", format!("{found:?}, {lost} jobs lost to the gap"));
     }
 }
 
+/// A service that was told of a log begun anew follows that one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_begun_anew_under_load_loses_nothing() {
     let server = OwnServer::start(&[]).await;
     let (database, receiver) = stage_on(server.access()).await;
-    let mut service = following(&database.ini(NO_SWEEP)).await;
+    let ini = database.ini(NO_SWEEP);
+    let mut services = [following(&ini).await, following(&ini).await];
     let load = Load::start(&database, &base(&receiver), (4, 60));
-    let reset = if database.is_mysql() { "RESET BINARY LOGS AND GTIDS" } else { "RESET MASTER" };
+    let mut told = services.each_ref().map(gaps);
     for _ in 0..times(2, 10) {
         tokio::time::sleep(Duration::from_millis(700)).await;
-        // MariaDB begins no log anew while somebody reads it.
-        end_streams(&database).await;
-        let _ = database.conn().await.query_drop(reset).await;
+        // MariaDB begins no log anew while somebody reads it, and the services come back at once.
+        until("the log is begun anew", SETTLES, async || {
+            end_streams(&database).await;
+            begin_anew(&database).await.is_ok()
+        })
+        .await;
+        for (service, told) in services.iter().zip(&mut told) {
+            until("the new log is followed", SETTLES, async || gaps(service) > *told).await;
+            *told = gaps(service);
+        }
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
     report("log begun anew", format!("{found:?}"));
-    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
-    ledger::assert_lost_only_to(&service, &["lost_to_gap"]);
+    for service in &mut services {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+        ledger::assert_lost_only_to(service, &["lost_to_gap"]);
+    }
+}
+
+/// How often the service went on behind a gap in the log.
+fn gaps(service: &Service) -> usize {
+    let is_gap = |line: &&String| line.contains("following the log") && line.contains("because=Gap");
+    service.lines().iter().filter(is_gap).count()
+}
+
+/// The server forgets its log; or says why it does not.
+async fn begin_anew(database: &TestDatabase) -> Result<(), String> {
+    let reset = if database.is_mysql() { "RESET BINARY LOGS AND GTIDS" } else { "RESET MASTER" };
+    database.conn().await.query_drop(reset).await.map_err(|error| error.to_string())
+}
+
+/// The connections to which the server sends its log.
+async fn streams(database: &TestDatabase) -> Vec<u64> {
+    database.query("SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'").await
 }
 
 async fn end_streams(database: &TestDatabase) {
-    let mut conn = database.conn().await;
-    let sql = "SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
-    for id in conn.query::<u64, _>(sql).await.unwrap() {
-        let _ = conn.query_drop(format!("KILL {id}")).await;
+    for id in streams(database).await {
+        // It may have ended by itself.
+        let _ = database.conn().await.query_drop(format!("KILL {id}")).await;
     }
 }
