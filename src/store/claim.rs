@@ -53,9 +53,11 @@ pub async fn claim(
         };
         let claim = match usual {
             Err(error) if error.says_locked() => {
-                let sql = format!("{}; {}", rollback_sql(), claim_around_locks_sql(terms, token, jobs));
-                let rows = read_set(&mut lease, sql, 4).await?;
-                sort_out(jobs, &asked, rows, SeenRow::missed_after)?
+                let (free, rows) = claim_around_locks(&mut lease, terms, token, jobs).await?;
+                // A locked row shows what it was before a change that the log may have shown already.
+                let locked_or =
+                    |row: &SeenRow, reason| if free.contains(&row.job.id) { reason } else { Missed::Locked };
+                sort_out(jobs, &asked, rows, |row| row.missed_after().map(|reason| locked_or(row, reason)))?
             }
             rows => sort_out(jobs, &asked, rows?, SeenRow::missed_before)?,
         };
@@ -76,6 +78,25 @@ pub(super) async fn claim_batch(
     read_set(lease, claim_sql(terms, token, jobs), 3).await
 }
 
+/// The claim that passes over locked rows: the ids of those that nobody held locked after it, and all the rows as SQL
+/// shows them.
+async fn claim_around_locks(
+    lease: &mut Lease<'_>,
+    terms: &ClaimTerms,
+    token: ClaimToken,
+    jobs: &[JobId],
+) -> Result<(HashSet<JobId>, Vec<Row>), StoreError> {
+    let sql = format!("{}; {}", rollback_sql(), claim_around_locks_sql(terms, token, jobs));
+    let mut results = lease.conn().query_iter(sql).await?;
+    for _ in 0..4 {
+        results.collect::<Row>().await?;
+    }
+    let free: Vec<u64> = results.collect().await?;
+    let rows = results.collect().await?;
+    results.drop_result().await?;
+    Ok((free.into_iter().map(JobId).collect(), rows))
+}
+
 /// Runs statements, and reads the rows of the one after so many others.
 pub(super) async fn read_set(lease: &mut Lease<'_>, sql: String, others: usize) -> Result<Vec<Row>, StoreError> {
     let mut results = lease.conn().query_iter(sql).await?;
@@ -91,7 +112,7 @@ fn sort_out(
     hinted: &[JobId],
     asked: &Asked<'_>,
     rows: Vec<Row>,
-    missed: fn(&SeenRow) -> Option<Missed>,
+    missed: impl Fn(&SeenRow) -> Option<Missed>,
 ) -> Result<Claim, StoreError> {
     let mut claim = Claim { jobs: Vec::with_capacity(rows.len()), ..Claim::default() };
     let mut seen = HashSet::with_capacity(rows.len());

@@ -33,9 +33,11 @@ pub(super) fn take_sql(terms: &ClaimTerms, token: &str, ids: &str) -> String {
 /// The claim that passes over rows that others hold locked, so that one of them never holds up its batch.
 ///
 /// The UPDATE takes each row's lock through the primary key, in key order. The LIMIT passes over nothing; it keeps
-/// MySQL from merging the derived table into the UPDATE, which would drop SKIP LOCKED and wait. The SELECT is a
-/// consistent read through the primary key. The join's order is fixed and the index named: on a small table MariaDB
-/// would read the whole of it first, and wait for every row.
+/// MySQL from merging the derived table into the UPDATE, which would drop SKIP LOCKED and wait. The join's order is
+/// fixed and the index named: on a small table MariaDB would read the whole of it first, and wait for every row.
+///
+/// Then one SELECT tells which rows nobody holds locked, and the next one, a consistent read, shows them all. A row that
+/// was not locked is shown as it is: a change that the log has shown keeps its lock until SQL shows it too.
 pub(super) fn claim_around_locks_sql(terms: &ClaimTerms, token: ClaimToken, jobs: &[JobId]) -> String {
     let (ids, token) = (id_list(jobs), token.0.to_string());
     let (columns, changes) = (readable_columns(&token), changes(terms, &token));
@@ -45,6 +47,7 @@ pub(super) fn claim_around_locks_sql(terms: &ClaimTerms, token: ClaimToken, jobs
          UPDATE (SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids}) AND {WORKABLE} \
            ORDER BY id LIMIT {count} FOR UPDATE SKIP LOCKED) AS free \
            STRAIGHT_JOIN queued_job AS job FORCE INDEX (PRIMARY) ON free.id = job.id SET {changes}; \
+         SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids}) ORDER BY id FOR UPDATE SKIP LOCKED; \
          SELECT {columns} FROM queued_job WHERE id IN ({ids})"
     )
 }

@@ -28,6 +28,8 @@ pub(super) struct Reasons {
     cause: Option<SweepCause>,
     /// Hints or timers were dropped.
     overflow: bool,
+    /// The log was not followed when the sweep was begun.
+    degraded: bool,
 }
 
 impl Dispatcher {
@@ -70,6 +72,7 @@ impl Dispatcher {
             self.sweeping_because = Reasons {
                 cause: SweepCause::graver(self.sweep_cause.take(), before.cause),
                 overflow: self.overflow || before.overflow,
+                degraded: self.parts.sweep_pace.borrow().degraded || before.degraded,
             };
             (self.sweep_due, self.overflow) = (false, false);
             let ended = std::mem::take(&mut self.ended);
@@ -144,7 +147,7 @@ impl Dispatcher {
     /// being worked off, jobs are meant to be found by the sweep. What was left to dispatchers that have turned out to be
     /// gone was told of, and not kept.
     fn count_lost(&self, because: Reasons, found: &SweepFound, gone: &[String]) {
-        let Reasons { cause, overflow } = because;
+        let Reasons { cause, overflow, degraded } = because;
         // What was told of and not kept can't be told from what was not told of; at a start, nothing has been yet.
         let unclear = overflow && !matches!(cause, Some(SweepCause::Start | SweepCause::Gap));
         if unclear || self.more || self.overflow || self.parts.mode == Mode::Once {
@@ -163,7 +166,9 @@ impl Dispatcher {
             Some(SweepCause::Resumed) => return,
             Some(SweepCause::Gap) => Counter::LostToGap,
             Some(SweepCause::Unreadable | SweepCause::Statement | SweepCause::PreparedCommit) => Counter::LostToDecode,
-            Some(SweepCause::PeerGone) | None if self.parts.sweep_pace.borrow().degraded => Counter::LostToDegraded,
+            Some(SweepCause::PeerGone) | None if degraded || self.parts.sweep_pace.borrow().degraded => {
+                Counter::LostToDegraded
+            }
             Some(SweepCause::PeerGone) | None => Counter::LostToVisibility,
         };
         if lost > 0 {

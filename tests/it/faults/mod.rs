@@ -8,6 +8,7 @@ mod database;
 mod daylight;
 mod disk;
 mod encryption;
+mod hurried;
 mod inheritance;
 mod kills;
 mod ledger;

@@ -1,0 +1,38 @@
+//! Rows that an application makes due, whose change the log shows before SQL does.
+
+use super::checker::check;
+use super::load::Written;
+use super::visibility::{semi_sync, semi_sync_switch};
+use super::{NO_SWEEP, following, ledger, stage_on};
+use crate::support::factory::job;
+use crate::support::server::OwnServer;
+use mysql_async::prelude::Queryable;
+use std::time::Duration;
+
+/// The server waits for an acknowledgement in the middle of the commit: the log has the change, the rows are locked, and
+/// SQL shows them as they were before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_shown_by_the_log_before_it_is_committed_is_not_taken_for_what_was_before() {
+    let server = OwnServer::start(&semi_sync()).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    let scheduled = job().url(receiver.url("/work?scheduled")).run_at_in(3_600_000).insert(&database).await;
+    let ended = job().url(receiver.url("/work?ended")).set("state", "discarded").insert(&database).await;
+    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    database.execute(&format!("SET GLOBAL {} = 1", semi_sync_switch())).await;
+    let mut waiting = Vec::new();
+    for (id, change) in [(scheduled, "run_at = NOW(6)"), (ended, "state = 'available', run_at = NOW(6)")] {
+        let mut conn = database.conn().await;
+        let sql = format!("SET time_zone = '+00:00'; UPDATE queued_job SET {change} WHERE id = {id}");
+        waiting.push(tokio::spawn(async move { conn.query_drop(sql).await.unwrap() }));
+    }
+    // The server gives up waiting after three seconds.
+    for change in waiting {
+        change.await.unwrap();
+    }
+    receiver.wait_for(2, Duration::from_secs(10)).await;
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.jobs, found.calls), (2, 2), "{found:?}");
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+}
