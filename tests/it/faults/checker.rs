@@ -28,7 +28,7 @@ pub struct Found {
     pub written_per_second: usize,
     /// The longest time that a claim stood while its owner's lock was free and a dispatcher was alive.
     pub orphaned_for: Duration,
-    /// The longest time until a rescue began.
+    /// The longest time until a rescue began, by the watch's own looks.
     pub rescue_after: Duration,
 }
 
