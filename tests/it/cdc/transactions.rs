@@ -3,6 +3,7 @@
 use super::for_both_clients;
 use super::rig::Rig;
 use crate::support::database::TestDatabase;
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use strings_queue::cdc::BinlogStream;
 use strings_queue::wakeup::SweepCause;
@@ -52,8 +53,18 @@ async fn what_is_rolled_back(client: BinlogStream) {
     rig.assert_rung(&database, &[]).await;
 }
 
+/// Tests with prepared transactions take turns: the log of a server is one for all its databases, and whoever did not see
+/// a transaction prepared can't tell whose it is. The turn lasts as long as the connection.
+async fn xa_turn(database: &TestDatabase) -> Conn {
+    let mut conn = database.conn().await;
+    let taken: Option<u8> = conn.query_first("SELECT GET_LOCK('turn of the XA tests', 60)").await.unwrap();
+    assert_eq!(taken, Some(1), "the turn comes");
+    conn
+}
+
 async fn xa_rings_at_its_commit(client: BinlogStream) {
     let database = TestDatabase::with_schema().await;
+    let _turn = xa_turn(&database).await;
     let rig = Rig::following(&database, client).await;
     let name = database.name();
     let mut conn = database.conn().await;
@@ -94,6 +105,7 @@ async fn settle(database: &TestDatabase, deed: &str, branch: &str) {
 
 async fn xa_prepared_before_the_start_is_swept_for(client: BinlogStream) {
     let database = TestDatabase::with_schema().await;
+    let _turn = xa_turn(&database).await;
     let name = database.name();
     let mut conn = database.conn().await;
     for sql in [
