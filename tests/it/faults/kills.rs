@@ -59,6 +59,7 @@ pub(super) async fn killed_again_and_again(batches: Batches) {
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     let in_flight = in_flight.len();
     assert!(found.extra_calls as usize <= in_flight, "{found:?}, in flight at the kills: {in_flight}");
+    assert!(found.rescue_after < RESCUED_WITHIN, "no rescue in time: {found:?}");
     assert!(found.orphaned_for < RESCUED_WITHIN || !batches.ends_in_time_too(), "not taken back in time: {found:?}");
     batches.assert_formed(&database).await;
     let kills = format!("{in_flight} in flight, {at_handler} at the handler");

@@ -33,6 +33,7 @@ pub struct OrphanWatch {
 struct Times {
     standing: Duration,
     untouched: Duration,
+    untouched_by_looks: Duration,
     claims: usize,
 }
 
@@ -63,10 +64,14 @@ impl OrphanWatch {
         self.times.lock().unwrap().claims
     }
 
-    /// The longest time from an owner's death until a rescue took the first claims back, its own or those of others. It is
-    /// told by the number of looks, which take longer, as a rescue does, where the machine has more to do than it can.
+    /// The longest time from an owner's death until a rescue took the first claims back, its own or those of others.
     pub fn longest_to_begin(&self) -> Duration {
         self.times.lock().unwrap().untouched
+    }
+
+    /// The same by the number of looks, which take longer, as a rescue does, where the machine has more to do than it can.
+    pub fn longest_to_begin_by_looks(&self) -> Duration {
+        self.times.lock().unwrap().untouched_by_looks
     }
 }
 
@@ -78,6 +83,7 @@ impl Drop for OrphanWatch {
 
 async fn watch(opts: mysql_async::Opts, times: Arc<Mutex<Times>>) {
     let (mut dead, mut since, mut estates) = (Dead::default(), HashMap::new(), HashMap::new());
+    let mut estates_by_looks = HashMap::new();
     let (mut conn, mut by_looks) = (None, Instant::now());
     loop {
         tokio::time::sleep(PAUSE).await;
@@ -88,12 +94,14 @@ async fn watch(opts: mysql_async::Opts, times: Arc<Mutex<Times>>) {
             // The database is away: nobody can rescue.
             since.clear();
             estates.clear();
+            estates_by_looks.clear();
             continue;
         };
         conn = Some(used);
         let found = dead.claims(found);
         let now = Instant::now();
-        let untouched = oldest_untouched(&mut estates, &found, by_looks);
+        let untouched = oldest_untouched(&mut estates, &found, now);
+        let untouched_by_looks = oldest_untouched(&mut estates_by_looks, &found, by_looks);
         let claims = found.into_iter().map(|(id, token, _)| (id, token));
         let before = std::mem::take(&mut since);
         since = claims.map(|claim| (claim, before.get(&claim).copied().unwrap_or(now))).collect();
@@ -103,6 +111,7 @@ async fn watch(opts: mysql_async::Opts, times: Arc<Mutex<Times>>) {
         *times = Times {
             standing: standing.max(times.standing),
             untouched: untouched.max(times.untouched),
+            untouched_by_looks: untouched_by_looks.max(times.untouched_by_looks),
             claims: times.claims + new,
         };
     }
