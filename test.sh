@@ -53,7 +53,7 @@ cd "$here"
 
 # --- Steps and their sum --------------------------------------------------------------------------------
 
-passed=0 failed=0 summary=()
+passed=0 failed=0 summary=() reasons=()
 step_pid='' step_status=0 sandbox_pid='' work=
 
 remember() { summary+=("$(printf '  %-34s %s' "$1" "$2")"); }
@@ -94,11 +94,18 @@ add_up() {
     passed=$((passed + good)) failed=$((failed + bad))
     if [ "$bad" -gt 0 ]; then
         remember "$name" "FAILED ($good passed, $bad failed)"
+        keep_reasons "$name"
     elif [ "$good" -gt 0 ]; then
         remember "$name" "$good passed"
     else
         remember "$name" "ok"
     fi
+}
+
+# What the failed tests said, a few lines of each: the output of all the others is between them and the end.
+keep_reasons() {
+    reasons+=("$(printf '\n==== Failed: %s\n' "$1" && cut -c 1-400 "$work/output" |
+        awk '/panicked at/ { left = 6 } left-- > 0 && shown++ < 60')")
 }
 
 left_out() {
@@ -278,6 +285,7 @@ clean_up() {
 }
 
 print_summary() {
+    if [ ${#reasons[@]} -gt 0 ]; then printf '%s\n' "${reasons[@]}"; fi
     printf '\n==== Summary\n'
     printf '%s\n' "${summary[@]}"
     printf '%s passed, %s failed\n' "$passed" "$failed"
