@@ -1,6 +1,6 @@
 //! Batch: what calls came to, gathered to be written together.
 
-use super::records::Ended;
+use super::records::{Ahead, Ended, Unwritten};
 use crate::job::{JobId, messages};
 use crate::store::{ClaimToken, Finished, HistoryLine};
 use std::time::Duration;
@@ -19,6 +19,10 @@ pub struct Done {
 pub struct Batch {
     pub(super) finished: Vec<Finished>,
     pub(super) lines: Vec<HistoryLine>,
+    /// Which of the lines are of calls that were under way.
+    pub(super) unwritten: Vec<(JobId, Unwritten)>,
+    /// Jobs whose lines went ahead and are another completer's: they must be written first.
+    pub(super) ahead: Vec<(JobId, Ahead)>,
     pub(super) released: Vec<(JobId, ClaimToken)>,
     pub(super) release_lines: Vec<HistoryLine>,
     pub(super) done: Vec<Done>,
@@ -26,15 +30,31 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Takes the line of a call that is still under way.
+    pub(super) fn take_line(&mut self, line: HistoryLine, unwritten: Unwritten) {
+        self.bytes += line.message.len();
+        self.unwritten.push((line.job, unwritten));
+        self.lines.push(line);
+    }
+
+    /// Remembers that a line of the job went ahead; one that is among ours is written in the same transaction.
+    pub(super) fn follow(&mut self, job: JobId, ahead: Option<Ahead>) {
+        let Some(ahead) = ahead else { return };
+        if !self.unwritten.iter().any(|(of, _)| *of == job) {
+            self.ahead.push((job, ahead));
+        }
+    }
+
     /// Takes out what is to be written of these jobs.
     pub(super) fn split_off(&mut self, jobs: &[JobId]) -> Batch {
         Batch {
             finished: self.finished.extract_if(.., |one| jobs.contains(&one.id)).collect(),
             lines: self.lines.extract_if(.., |line| jobs.contains(&line.job)).collect(),
+            ahead: self.ahead.extract_if(.., |(job, _)| jobs.contains(job)).collect(),
             released: self.released.extract_if(.., |(job, _)| jobs.contains(job)).collect(),
             release_lines: self.release_lines.extract_if(.., |line| jobs.contains(&line.job)).collect(),
             done: self.done.extract_if(.., |done| jobs.contains(&done.id)).collect(),
-            bytes: 0,
+            ..Batch::default()
         }
     }
 
@@ -53,6 +73,8 @@ impl Batch {
     pub(super) fn append(&mut self, mut other: Batch) {
         self.finished.append(&mut other.finished);
         self.lines.append(&mut other.lines);
+        self.unwritten.append(&mut other.unwritten);
+        self.ahead.append(&mut other.ahead);
         self.released.append(&mut other.released);
         self.release_lines.append(&mut other.release_lines);
         self.done.append(&mut other.done);

@@ -3,7 +3,7 @@
 use super::bodies::{Bodies, Part};
 use super::clients::{Clients, is_out_of_files};
 use super::network::denied_by;
-use super::records::{Ended, Record};
+use super::records::{Ahead, Ended, Record};
 use super::request::check_row;
 use super::response::{Answer, judge};
 use super::slots::HostKey;
@@ -70,7 +70,7 @@ impl Executor {
         let begun = Instant::now();
         let mut ended = Ended::of(&job);
         let attempt = job.attempt;
-        let calling = self.call_until_interrupted(job, host, &mut ended.lines);
+        let calling = self.call_until_interrupted(job, host, &mut ended);
         let Called { outcome, status, sent_at } =
             panics::quietly_await(calling).await.unwrap_or_else(|panic| broken(&panic));
         let now = Instant::now();
@@ -91,7 +91,7 @@ impl Executor {
         let _ = self.records.send(Record::Ended(Ended::of(job))).await;
     }
 
-    async fn call_until_interrupted(&self, job: ClaimedJob, host: &HostKey, lines: &mut Vec<HistoryLine>) -> Called {
+    async fn call_until_interrupted(&self, job: ClaimedJob, host: &HostKey, ended: &mut Ended) -> Called {
         if Instant::now() > job.begin_by.into() {
             return Called::not(Outcome::Interrupted);
         }
@@ -101,7 +101,7 @@ impl Executor {
             Ok(prepared) => prepared,
             Err(outcome) => return Called::not(outcome),
         };
-        lines.push(calling);
+        ended.lines.push(calling);
         let sent_at = Some(Instant::now());
         let called = |(outcome, status)| Called { outcome, status, sent_at };
         let interrupted = || Called { outcome: Outcome::Interrupted, status: None, sent_at };
@@ -113,7 +113,7 @@ impl Executor {
             () = self.interrupt.cancelled() => return interrupted(),
             () = tokio::time::sleep(SHOW_CALL_AFTER) => {}
         }
-        self.show(lines);
+        self.show(ended);
         tokio::select! {
             biased;
             result = exchange => called(result),
@@ -121,13 +121,14 @@ impl Executor {
         }
     }
 
-    /// Has the lines written ahead of the result, if there is room for them. The call does not wait for it: the lines
-    /// that found none are written with the result.
-    fn show(&self, lines: &mut Vec<HistoryLine>) {
-        while let Some(shown) = lines.pop() {
-            if let Err(TrySendError::Full(Record::Line(shown))) = self.records.try_send(Record::Line(shown)) {
-                return lines.push(shown);
-            }
+    /// Has the call's line written ahead of the result, if there is room for it. The call does not wait for that: a line
+    /// that found none is written with the result.
+    fn show(&self, ended: &mut Ended) {
+        let Some(line) = ended.lines.pop() else { return };
+        let (unwritten, ahead) = Ahead::of_a_line();
+        match self.records.try_send(Record::Line(line, unwritten)) {
+            Err(TrySendError::Full(Record::Line(line, _))) => ended.lines.push(line),
+            _ => ended.ahead = Some(ahead),
         }
     }
 

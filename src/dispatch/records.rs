@@ -4,7 +4,7 @@ use crate::job::{JobId, Outcome, RetryBudget};
 use crate::store::{ClaimToken, ClaimedJob, HistoryLine};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 /// So many results at once are load; then a batch gathers for a little, so that it is worth its transaction.
@@ -14,10 +14,35 @@ const GATHER_FOR: Duration = Duration::from_millis(10);
 /// What is to be recorded of a job.
 #[derive(Debug)]
 pub enum Record {
-    /// A line for the history by itself.
-    Line(HistoryLine),
+    /// The line of a call that is still under way; it goes ahead of the call's end.
+    Line(HistoryLine, Unwritten),
     /// A call's end.
     Ended(Ended),
+}
+
+/// Kept with a line that goes ahead, until it is written or given up.
+#[derive(Debug)]
+pub struct Unwritten(#[allow(dead_code, reason = "what counts is that it is dropped")] oneshot::Sender<()>);
+
+/// Tells when a line that went ahead is written. Of two completers, the one that has the result must not be the first:
+/// if the process died then, the row would tell of a call that its history does not know.
+#[derive(Debug)]
+pub struct Ahead(oneshot::Receiver<()>);
+
+impl Ahead {
+    /// For a line that is to go ahead.
+    #[must_use]
+    pub fn of_a_line() -> (Unwritten, Ahead) {
+        let (unwritten, ahead) = oneshot::channel();
+        (Unwritten(unwritten), Ahead(ahead))
+    }
+
+    /// Whether it is written, or given up, by then. Whoever has it comes before us in the order of records, and waits for
+    /// none that came later: two can not wait for each other.
+    pub async fn is_written_by(&mut self, deadline: Instant) -> bool {
+        // Nothing is ever sent: the other end goes.
+        timeout_at(deadline, &mut self.0).await.is_ok()
+    }
 }
 
 /// A call that ended, with all that is needed to conclude it.
@@ -31,8 +56,10 @@ pub struct Ended {
     pub budget: RetryBudget,
     /// What the call came to.
     pub outcome: Outcome,
-    /// Its lines for the history.
+    /// Its lines for the history, but for one that went ahead.
     pub lines: Vec<HistoryLine>,
+    /// The line that went ahead, if one did.
+    pub ahead: Option<Ahead>,
 }
 
 impl Ended {
@@ -49,6 +76,7 @@ impl Ended {
             },
             outcome: Outcome::Interrupted,
             lines: Vec::with_capacity(2),
+            ahead: None,
         }
     }
 }
@@ -90,7 +118,8 @@ mod tests {
     use tokio::time::sleep;
 
     fn line(number: usize) -> Record {
-        Record::Line(HistoryLine { job: JobId(number as u64), message: String::new(), at_micros: None })
+        let line = HistoryLine { job: JobId(number as u64), message: String::new(), at_micros: None };
+        Record::Line(line, Ahead::of_a_line().0)
     }
 
     async fn send(sender: &mpsc::Sender<Record>, count: usize) {

@@ -2,6 +2,10 @@
 //! its end.
 
 use super::stage::{SOON, Stage};
+use crate::support::factory::job;
+use crate::support::receiver::Answer;
+use crate::support::wait::until;
+use std::time::Duration;
 
 /// One call at a time. A slot is free again when its call has ended: the results of those before it may still be on
 /// their way.
@@ -51,6 +55,30 @@ async fn before_a_finish_its_job_is_called_again() {
 #[tokio::test]
 async fn after_a_finish_its_job_is_not_called_again() {
     abort_at("finish-committed", 0).await;
+}
+
+/// The line of a long call goes ahead, and its commit takes long; meanwhile the call ends, and another connection is
+/// free to write its result.
+#[tokio::test]
+async fn no_result_is_written_before_the_line_of_its_call() {
+    let stage = Stage::set().await;
+    stage.receiver.on("/", Answer::ok().after(Duration::from_millis(800)));
+    let ids = stage.insert(1).await;
+    let mut first = stage.program("before-finish=1*return(sleep:8000)", "");
+    first.wait_for_line("Job succeeded", SOON).await;
+    // Others are written meanwhile: only this result waits.
+    stage.receiver.on("/quick", Answer::ok());
+    let quick = job().url(stage.receiver.url("/quick")).insert(&stage.database).await;
+    let is = async |id: u64, state: &str| stage.row(id).await.state == state;
+    until("others are written", Duration::from_secs(4), async || is(quick, "completed").await).await;
+    assert!(is(ids[0], "executing").await, "its result was written first");
+    assert_eq!(stage.lines_with("Calling job").await, 1);
+    first.kill().await;
+    let mut second = stage.program("", "");
+    stage.until_all_final().await;
+    assert_eq!(stage.receiver.requests_for("/").len(), 2);
+    assert_eq!(stage.lines_with("Calling job").await, 2);
+    assert_eq!(second.stop(SOON).await, Some(0));
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
-//! Held: what is to be written to rows that other sessions keep locked. It is tried again beside all else, and holds
-//! up no other.
+//! Held: what can't be written yet. Its rows are kept locked by other sessions, or the lines of its calls are still
+//! under way. It is tried again beside all else, and holds up no other.
 
 use super::Completer;
 use crate::dispatch::batch::Batch;
 use crate::dispatch::records::Record;
+use crate::job::JobId;
 use crate::store::finish_around_locks;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,12 +32,33 @@ impl Completer {
 
     pub(super) async fn write_held(&mut self) {
         let mut held = std::mem::take(&mut self.held);
+        self.hold_until_told(&mut held, Duration::ZERO).await;
         let released = held.split_off_released();
         if !held.finished.is_empty() {
             self.write_held_results(held).await;
         }
         if !released.is_empty() {
             self.write_releases(released).await;
+        }
+    }
+
+    /// Takes out of a batch what must wait longer than this for lines that went ahead: no row tells of a call that its
+    /// history does not know.
+    pub(super) async fn hold_until_told(&mut self, batch: &mut Batch, patience: Duration) {
+        let until = Instant::now() + patience;
+        for (job, mut ahead) in std::mem::take(&mut batch.ahead) {
+            let written = tokio::select! {
+                written = ahead.is_written_by(until) => written,
+                () = self.give_up.cancelled() => return,
+            };
+            if !written {
+                batch.ahead.push((job, ahead));
+            }
+        }
+        if !batch.ahead.is_empty() {
+            let untold: Vec<JobId> = batch.ahead.iter().map(|(job, _)| *job).collect();
+            let untold = batch.split_off(&untold);
+            self.hold(untold);
         }
     }
 
@@ -57,8 +79,11 @@ impl Completer {
     }
 
     pub(super) fn hold(&mut self, batch: Batch) {
+        // What is added later does not put off the rest.
+        if self.held.is_empty() {
+            self.held_until = Instant::now() + LOOK_AGAIN;
+        }
         self.held.append(batch);
-        self.held_until = Instant::now() + LOOK_AGAIN;
     }
 
     /// The service must stop: nobody waits any longer for those who have the rows locked.

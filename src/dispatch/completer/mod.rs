@@ -12,6 +12,7 @@ use crate::reconnect::ReconnectPauses;
 use crate::store::{FinishReport, Finished, HistoryLine, Session, StoreError, release};
 use sending::Sending;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 /// A batch is closed when its texts reach this size, so that its statement stays below the servers'
 /// `max_allowed_packet`, escaped or not, even where that has been set to one MiB.
 const BATCH_BYTES: usize = 1 << 18;
+
+/// How long a batch waits for lines that went ahead of its results: their commit is under way.
+const WAIT_FOR_LINES: Duration = Duration::from_millis(50);
 
 /// Records results. One task.
 #[derive(Debug)]
@@ -82,13 +86,11 @@ impl Completer {
     }
 
     fn gather(&self, batch: &mut Batch, record: Record) {
-        let ended = match record {
-            Record::Line(line) => {
-                batch.bytes += line.message.len();
-                return batch.lines.push(line);
-            }
+        let mut ended = match record {
+            Record::Line(line, unwritten) => return batch.take_line(line, unwritten),
             Record::Ended(ended) => ended,
         };
+        batch.follow(ended.id, ended.ahead.take());
         batch.bytes +=
             ended.outcome.response().len() + ended.lines.iter().map(|line| line.message.len()).sum::<usize>();
         let Some(conclusion) = conclude(&ended.outcome, ended.budget, &self.policy, rand::random()) else {
@@ -118,6 +120,7 @@ impl Completer {
 
     /// Results first: their jobs need not wait for those that are given back.
     async fn write(&mut self, mut batch: Batch) {
+        self.hold_until_told(&mut batch, WAIT_FOR_LINES).await;
         let released = batch.split_off_released();
         let mut locked = Vec::new();
         if !batch.finished.is_empty() || !batch.lines.is_empty() {
