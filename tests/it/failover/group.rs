@@ -1,7 +1,8 @@
 //! Group Replication: the members elect a new primary, and the service follows it.
 
-use super::load::{Found, Load, check};
-use super::{NO_SWEEP, SOON, count, following, report, slow};
+use super::{NO_SWEEP, SOON, count, following, load, report, slow};
+use crate::faults::checker::Found;
+use crate::faults::load::Load;
 use crate::support::cluster::ELECTED;
 use crate::support::group::Group;
 use crate::support::receiver::Receiver;
@@ -25,9 +26,9 @@ impl Scene {
             report("a group", "left out: the server has no Group Replication");
         }
         let group = group?;
-        let receiver = Receiver::start().await;
+        let receiver = load::handler().await;
         let service = following(&group.cluster.ini(&[2, 1, 0], NO_SWEEP)).await;
-        let load = Load::start(&group.cluster, &receiver.url(""));
+        let load = load::start(&group.cluster, &receiver);
         load.until_more(200, SOON).await;
         Some(Scene { group, receiver, service, load })
     }
@@ -45,9 +46,8 @@ impl Scene {
 
     /// Stops the load and holds what must be so; no job of a live dispatcher is called twice.
     async fn finish(self) -> Found {
-        let written = self.load.stop().await;
-        let found = check(&self.group.cluster, &self.receiver, &written).await;
-        assert_eq!(found, Found { extra_calls: 0, taken_back: 0, ..found });
+        let found = load::stop_and_check(&self.group.cluster, &self.receiver, self.load).await;
+        found.assert_doubled_nothing();
         found
     }
 }

@@ -1,7 +1,7 @@
 //! A semi-synchronous pair: the primary dies, the replica is promoted by hand, and the services go on there.
 
-use super::load::{Found, Load, check};
-use super::{NO_SWEEP, SOON, count, following, report, slow};
+use super::{NO_SWEEP, SOON, count, following, load, report, slow};
+use crate::faults::plan::answer_by_plan_and;
 use crate::support::cluster::DATABASE;
 use crate::support::pair::Pair;
 use crate::support::proxy::Proxy;
@@ -11,17 +11,20 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::time::{Duration, Instant};
 
-const SLOW: &str = "/slow";
+/// Calls of the load have other queries.
+const SLOW: &str = "/work?slow";
 
 /// Two of them: neither takes the other for dead, though the locks of both are gone with the primary.
 #[tokio::test]
 async fn the_services_go_on_with_the_replica_that_was_promoted() {
     let mut pair = Pair::start().await;
-    let receiver = Receiver::start().await;
-    receiver.on_call(SLOW, |_| Answer::ok().after(Duration::from_secs(3)));
+    let receiver = load::handler().await;
+    answer_by_plan_and(&receiver, |answer, call| {
+        if call.path.starts_with(SLOW) { answer.after(Duration::from_secs(3)) } else { answer }
+    });
     let ini = pair.cluster.ini(&[0, 1], NO_SWEEP);
     let services = [following(&ini).await, following(&ini).await];
-    let load = Load::start(&pair.cluster, &receiver.url(""));
+    let load = load::start(&pair.cluster, &receiver);
     load.until_more(200, SOON).await;
     // Calls that outlast the change, of both.
     pair.cluster.enqueue(&receiver.url(SLOW), 20).await;
@@ -33,10 +36,9 @@ async fn the_services_go_on_with_the_replica_that_was_promoted() {
     load.until_more(100, SOON).await;
     receiver.wait_for(calls + 100, SOON).await;
     let took = promoted_at.elapsed().as_secs_f32();
-    let written = load.stop().await;
-    let found = check(&pair.cluster, &receiver, &written).await;
+    let found = load::stop_and_check(&pair.cluster, &receiver, load).await;
     report("promotion", &format!("{found:?}; 100 calls {took:.1} s after it"));
-    assert_eq!(found, Found { extra_calls: 0, taken_back: 0, ..found });
+    found.assert_doubled_nothing();
     for service in services {
         assert_eq!(count(&service, "working on another server now"), 1, "{:#?}", service.lines());
     }
@@ -51,7 +53,8 @@ async fn jobs_of_a_service_that_dies_with_its_server_are_taken_back_a_little_lat
     let mut pair = Pair::start().await;
     let receiver = Receiver::start().await;
     let gate = Gate::closed();
-    receiver.on(SLOW, Answer::ok().behind(&gate));
+    let gated = gate.clone();
+    receiver.on_call("/work", move |_| Answer::ok().behind(&gated));
     let ini = pair.cluster.ini(&[0, 1], NO_SWEEP);
     let mut dying = following(&ini).await;
     pair.cluster.enqueue(&receiver.url(SLOW), 5).await;

@@ -1,10 +1,8 @@
 //! A group whose primary is cut off from the others by the network, while we and the applications reach all of them.
 
-use super::load::{Found, Load, check};
-use super::{NO_SWEEP, SOON, count, following, report, slow};
+use super::{NO_SWEEP, SOON, count, following, load, report, slow};
 use crate::support::cluster::{ELECTED, writable};
 use crate::support::group::Group;
-use crate::support::receiver::Receiver;
 use crate::support::wait::until;
 use std::time::Instant;
 
@@ -20,9 +18,9 @@ async fn the_primary_is_cut_off(what: &str, options: &[&str]) {
         return report(what, "left out: it takes Group Replication, and root and ip for networks of our own");
     };
     group.switch_to(PRIMARY).await;
-    let receiver = Receiver::start().await;
+    let receiver = load::handler().await;
     let service = following(&group.cluster.ini(&[2, 1, 0], NO_SWEEP)).await;
-    let load = Load::start(&group.cluster, &receiver.url(""));
+    let load = load::start(&group.cluster, &receiver);
     load.until_more(200, SOON).await;
 
     islands.pull_out(PRIMARY);
@@ -45,11 +43,10 @@ async fn the_primary_is_cut_off(what: &str, options: &[&str]) {
     load.until_more(200, SOON).await;
     let calls = receiver.count();
     receiver.wait_for(calls + 100, SOON).await;
-    let written = load.stop().await;
-    let found = check(&group.cluster, &receiver, &written).await;
+    let found = load::stop_and_check(&group.cluster, &receiver, load).await;
     let moves = count(&service, "working on another server now");
     report(what, &format!("{found:?}; election after {elected:.1} s, the old primary left after {left:.1} s"));
-    assert_eq!(found, Found { extra_calls: 0, taken_back: 0, ..found });
+    found.assert_doubled_nothing();
     assert_eq!(moves, 1, "{:#?}", service.lines());
 }
 

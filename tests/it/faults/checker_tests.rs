@@ -10,6 +10,7 @@ fn good() -> Story {
     let lines = Lines { calling: 1, succeeded: 1, ..Lines::default() };
     Story {
         id: 7,
+        url: "http://127.0.0.1/work?1-2".into(),
         plan: Plan::Work,
         state: "completed".into(),
         result_code: Some(0),

@@ -1,8 +1,9 @@
-//! Load: applications that enqueue at a steady rate, whatever happens to the database.
+//! Load: applications that enqueue at a steady rate, whatever happens to the database, and follow it to another server.
 
 use super::SETTLES;
 use super::orphans::OrphanWatch;
 use super::plan::Plan;
+use crate::support::cluster::{Cluster, DATABASE, writable};
 use crate::support::database::TestDatabase;
 use crate::support::wait::until;
 use mysql_async::prelude::Queryable;
@@ -23,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What the writers saw.
 #[derive(Debug, Default, Clone)]
 pub struct Written {
-    /// Jobs whose commit was answered: they must run.
-    pub committed: Vec<u64>,
+    /// Jobs whose commit was answered, and the ends of their URLs: they must run.
+    pub committed: Vec<(u64, String)>,
     /// The paths of jobs whose transaction was rolled back: they must never be called.
     pub rolled_back: Vec<String>,
     /// Transactions that failed, and may or may not have been committed.
@@ -49,17 +50,28 @@ pub struct Load {
     stop: Arc<AtomicBool>,
     committed: Arc<AtomicUsize>,
     writers: Vec<JoinHandle<Written>>,
-    watch: Arc<OrphanWatch>,
+    watch: Option<Arc<OrphanWatch>>,
+}
+
+/// What all writers do.
+struct Orders<Prelude> {
+    /// Where they may find their database; the first that takes writes is used, where there are several.
+    hosts: Vec<Opts>,
+    url: String,
+    /// Jobs in each transaction.
+    rows: u32,
+    /// How many writers there are, and how many transactions each makes in a second.
+    rate: (usize, u32),
+    /// What every session of a writer sets first.
+    prelude: Prelude,
 }
 
 /// One writer.
 struct Writer {
-    opts: Opts,
+    hosts: Vec<Opts>,
     url: String,
     number: usize,
-    /// Jobs in each transaction.
     rows: u32,
-    /// What every session sets first.
     prelude: String,
     stop: Arc<AtomicBool>,
     committed: Arc<AtomicUsize>,
@@ -73,7 +85,7 @@ impl Load {
 
     /// The same with so many jobs in each transaction.
     pub fn start_in_bulk(database: &TestDatabase, url: &str, rate: (usize, u32), rows: u32) -> Load {
-        Load::start_writers(database, (url, rows), rate, |_| "DO 0".to_owned())
+        Load::start_on(database, (url, rows), rate, |_| "DO 0".to_owned())
     }
 
     /// One job each, with a statement for each writer that its sessions begin with.
@@ -83,31 +95,44 @@ impl Load {
         rate: (usize, u32),
         prelude: impl Fn(usize) -> String,
     ) -> Load {
-        Load::start_writers(database, (url, 1), rate, prelude)
+        Load::start_on(database, (url, 1), rate, prelude)
     }
 
-    fn start_writers(
+    /// Applications that know all members of a cluster. No watch looks for orphans: the locks are gone with a server.
+    pub fn start_on_cluster(cluster: &Cluster, url: &str, rate: (usize, u32)) -> Load {
+        let hosts = (0..cluster.members.len()).map(|member| cluster.access(member).opts(Some(DATABASE))).collect();
+        let prelude = |_| "DO 0".to_owned();
+        Load::start_writers(&Orders { hosts, url: url.to_owned(), rows: 1, rate, prelude }, None)
+    }
+
+    fn start_on(
         database: &TestDatabase,
         (url, rows): (&str, u32),
-        (writers, per_second): (usize, u32),
+        rate: (usize, u32),
         prelude: impl Fn(usize) -> String,
     ) -> Load {
+        let hosts = vec![database.server().opts(Some(database.name()))];
+        let watch = OrphanWatch::start(database);
+        Load::start_writers(&Orders { hosts, url: url.to_owned(), rows, rate, prelude }, Some(watch))
+    }
+
+    fn start_writers(orders: &Orders<impl Fn(usize) -> String>, watch: Option<OrphanWatch>) -> Load {
+        let ((writers, per_second), rows) = (orders.rate, orders.rows);
         let offered = u32::try_from(writers).unwrap() * per_second * rows * (ROLLED_BACK - 1) / ROLLED_BACK;
         assert!(offered >= JOBS_PER_SECOND, "{offered} jobs a second are no load");
-        let watch = Arc::new(OrphanWatch::start(database));
         let (stop, committed) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let pace = Duration::from_secs(1) / per_second;
         let writer = |number| Writer {
-            opts: database.server().opts(Some(database.name())),
-            url: url.to_owned(),
+            hosts: orders.hosts.clone(),
+            url: orders.url.clone(),
             number,
             rows,
-            prelude: prelude(number),
+            prelude: (orders.prelude)(number),
             stop: Arc::clone(&stop),
             committed: Arc::clone(&committed),
         };
         let writers = (0..writers).map(|number| tokio::spawn(writer(number).write(pace))).collect();
-        Load { stop, committed, writers, watch }
+        Load { stop, committed, writers, watch: watch.map(Arc::new) }
     }
 
     /// How many jobs were committed so far.
@@ -115,11 +140,17 @@ impl Load {
         self.committed.load(Ordering::SeqCst)
     }
 
+    /// Waits until so many more are committed.
+    pub async fn until_more(&self, jobs: usize, deadline: Duration) {
+        let enough = self.committed() + jobs;
+        until("more jobs are committed", deadline, async || self.committed() >= enough).await;
+    }
+
     /// Stops the writers, once so many jobs were committed; what they wrote.
     pub async fn stop_after(self, jobs: usize) -> Written {
         until("the load is written", SETTLES, async || self.committed() >= jobs).await;
         self.stop.store(true, Ordering::SeqCst);
-        let mut all = Written { watch: Some(self.watch), ..Written::default() };
+        let mut all = Written { watch: self.watch, ..Written::default() };
         for writer in self.writers {
             let written = writer.await.unwrap();
             all.committed.extend(written.committed);
@@ -153,8 +184,8 @@ impl Writer {
                     if roll_back {
                         written.rolled_back.extend(paths);
                     } else {
-                        written.committed.extend(first..first + u64::from(self.rows));
                         self.committed.fetch_add(paths.len(), Ordering::SeqCst);
+                        written.committed.extend((first..).zip(paths));
                     }
                     conn = Some(used);
                     able += last.elapsed();
@@ -169,7 +200,10 @@ impl Writer {
     }
 
     async fn connect(&self) -> mysql_async::Result<Conn> {
-        let mut conn = Conn::new(self.opts.clone()).await?;
+        let mut conn = match &self.hosts[..] {
+            [only] => Conn::new(only.clone()).await?,
+            several => first_writable(several).await.ok_or_else(|| std::io::Error::other("no host takes writes"))?,
+        };
         conn.query_drop(&self.prelude).await?;
         Ok(conn)
     }
@@ -195,4 +229,13 @@ impl Writer {
         }
         Ok((id, conn))
     }
+}
+
+async fn first_writable(hosts: &[Opts]) -> Option<Conn> {
+    for opts in hosts {
+        if let Ok(Some(conn)) = timeout(PATIENCE / 5, writable(opts.clone())).await {
+            return Some(conn);
+        }
+    }
+    None
 }

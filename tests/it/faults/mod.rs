@@ -1,7 +1,7 @@
 //! Faults under load: after each scenario one checker holds the handler's own record against the tables.
 
 mod batches;
-mod checker;
+pub mod checker;
 mod checker_tests;
 mod clocks;
 mod database;
@@ -13,7 +13,7 @@ mod inheritance;
 mod kills;
 mod ledger;
 mod limits;
-mod load;
+pub mod load;
 mod locked_rows;
 mod locks;
 mod logs;
@@ -23,7 +23,7 @@ mod menagerie;
 mod network;
 mod orphans;
 mod outages;
-mod plan;
+pub mod plan;
 mod stops;
 mod stops_amid;
 mod story;

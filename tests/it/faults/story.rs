@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 #[derive(Debug, Clone)]
 pub struct Story {
     pub id: u64,
+    pub url: String,
     pub plan: Plan,
     pub state: String,
     pub result_code: Option<i32>,
@@ -76,9 +77,11 @@ pub async fn read_stories(database: &TestDatabase, receiver: &Receiver, retries:
 }
 
 fn of_row(row: &Row, retries: impl Fn(Plan) -> i32) -> Story {
-    let plan = Plan::of_url(&row.get::<String, _>(1).unwrap());
+    let url: String = row.get(1).unwrap();
+    let plan = Plan::of_url(&url);
     Story {
         id: row.get(0).unwrap(),
+        url,
         plan,
         state: row.get(2).unwrap(),
         result_code: row.get(3).unwrap(),

@@ -76,6 +76,8 @@ pub struct TestDatabase {
     name: String,
     pool: Pool,
     files: TempDir,
+    /// Whether it goes with us.
+    ours: bool,
 }
 
 impl TestDatabase {
@@ -90,7 +92,15 @@ impl TestDatabase {
         let mut conn = Conn::new(server.opts(None)).await.expect("the server under test does not answer");
         conn.query_drop(format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).await.unwrap();
         conn.disconnect().await.unwrap();
-        TestDatabase { pool: small_pool(server, &name), server: server.clone(), name, files: TempDir::new().unwrap() }
+        let mut database = TestDatabase::that_is_there(server, &name);
+        database.ours = true;
+        database
+    }
+
+    /// One that somebody else made, and that stays.
+    pub fn that_is_there(server: &TestServer, name: &str) -> TestDatabase {
+        let (pool, files) = (small_pool(server, name), TempDir::new().unwrap());
+        TestDatabase { server: server.clone(), name: name.to_owned(), pool, files, ours: false }
     }
 
     /// A database with the tables of `schema.sql`.
@@ -186,6 +196,9 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     /// In a thread with a runtime of its own: the test's may be gone or blocked.
     fn drop(&mut self) {
+        if !self.ours {
+            return;
+        }
         let (server, name) = (self.server.clone(), std::mem::take(&mut self.name));
         let _ = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
