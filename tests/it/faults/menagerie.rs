@@ -15,6 +15,9 @@ pub async fn foreign_tables(database: &TestDatabase, round: usize) {
         (true, true) => ("aa VECTOR(3)", "STRING_TO_VECTOR('[1,2,3]')"),
         (true, false) => ("aa VECTOR(3)", "VEC_FromText('[1,2,3]')"),
     };
+    if database.is_mariadb() {
+        mariadbs_own_types(database, round).await;
+    }
     database
         .execute(&format!(
             "CREATE TABLE odd_{round} (a TINYINT, b SMALLINT UNSIGNED, c MEDIUMINT, d INT, e BIGINT, f FLOAT, \
@@ -25,6 +28,18 @@ pub async fn foreign_tables(database: &TestDatabase, round: usize) {
              '-838:59:58.999999', '9999-12-31 23:59:59.999', NOW(6), 1999, 'c', 'v', X'FFFE', X'C3289F', X'00', \
              X'FF', X'FF', 'l', 'x', 'x,y', '{{\"a\": [1, null]}}', ST_GeomFromText('POINT(1 2)'), {value}); \
              UPDATE odd_{round} SET k = '-00:00:00.000001', y = NULL; DELETE FROM odd_{round}"
+        ))
+        .await;
+}
+
+async fn mariadbs_own_types(database: &TestDatabase, round: usize) {
+    database
+        .execute(&format!(
+            "CREATE TABLE own_{round} (a UUID, b INET4, c INET6, d VARCHAR(1000) COMPRESSED, e BLOB COMPRESSED, \
+             f INT AS (LENGTH(g)) PERSISTENT, g TEXT, h INT INVISIBLE, FULLTEXT KEY (g)) WITH SYSTEM VERSIONING; \
+             INSERT INTO own_{round} (a, b, c, d, e, g, h) VALUES ('123e4567-e89b-12d3-a456-426655440000', '192.0.2.1', \
+             '2001:db8::1', REPEAT('d', 1000), REPEAT('e', 5000), 'g', 1), (NULL, NULL, NULL, NULL, NULL, NULL, NULL); \
+             UPDATE own_{round} SET e = NULL, h = 2; DELETE FROM own_{round}"
         ))
         .await;
 }

@@ -5,7 +5,7 @@ use super::checker::{Found, check};
 use super::load::Load;
 use super::plan::answer_by_plan;
 use super::{ENOUGH, NO_SWEEP, all_following, all_stop, base, following, ledger, report, stage, times};
-use crate::support::proxy::{CutPoint, Proxy, Way};
+use crate::support::proxy::{CutPoint, Fault, Mode, Proxy, Way};
 use std::time::Duration;
 
 /// What a deed's statement holds and no other's does.
@@ -85,6 +85,32 @@ pub(super) async fn cut_at_the_worst_moment(batches: Batches, dispatchers: usize
     report(&batches.name("commit unknown"), format!("{dispatchers} dispatchers, {found:?}"));
     all_stop(services, &[]).await;
     found
+}
+
+/// One connection of a dispatcher stalls, trickles, or swallows what comes, in the middle of a deed; all others are well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_or_a_finish_whose_connection_stalls_trickles_or_swallows_under_load_is_done_once() {
+    let (database, receiver) = stage().await;
+    let proxy = Proxy::start(database.server().address()).await;
+    let services = all_following(&database.ini_at(proxy.port(), NO_SWEEP), 1).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let stalls = Fault::Becomes(Mode::Stall, Duration::from_millis(1_500));
+    let trickles = Fault::Becomes(Mode::Trickle { bytes: 16, every: Duration::from_millis(2) }, Duration::from_secs(2));
+    // A deed is given up after half a minute; the connection is never whole again.
+    let swallows = Fault::Becomes(Mode::Swallow, Duration::from_secs(3_600));
+    for _ in 0..times(1, 5) {
+        for fault in [stalls, trickles, swallows].into_iter().take(times(2, 3)) {
+            for deed in [CLAIM, FINISH] {
+                for point in [CutPoint::BeforePassing, CutPoint::BeforeAnswer] {
+                    proxy.fault_on(Way::ToServer, deed, (point, fault)).sprung(Duration::from_secs(60)).await;
+                }
+            }
+        }
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    found.assert_doubled_nothing();
+    report("a deed's connection disturbed", format!("{found:?}"));
+    all_stop(services, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

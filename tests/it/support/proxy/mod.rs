@@ -6,7 +6,7 @@ mod replace;
 mod tests;
 mod trap;
 
-pub use trap::{CutPoint, Trap};
+pub use trap::{CutPoint, Fault, Trap};
 
 use pump::{Link, pump};
 use replace::Replacement;
@@ -153,7 +153,12 @@ impl Proxy {
 
     /// Cuts the first connection on which these bytes go that way; once.
     pub fn cut_on(&self, way: Way, pattern: &[u8], point: CutPoint) -> Trap {
-        let (trap, armed) = trap::arm(way, pattern, point);
+        self.fault_on(way, pattern, (point, Fault::Cut))
+    }
+
+    /// Another fault of the first connection on which these bytes go that way; once.
+    pub fn fault_on(&self, way: Way, pattern: &[u8], (point, fault): (CutPoint, Fault)) -> Trap {
+        let (trap, armed) = trap::arm(way, pattern, point, fault);
         self.shared.traps.lock().unwrap().push(armed);
         trap
     }

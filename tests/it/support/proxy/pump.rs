@@ -1,6 +1,6 @@
 //! One way of one proxied connection.
 
-use super::trap::{Armed, CutPoint};
+use super::trap::{Armed, CutPoint, Fault};
 use super::{Mode, Shared, Way};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What the two ways of one connection share.
@@ -16,11 +17,13 @@ pub(super) struct Link {
     cut: CancellationToken,
     /// The way of the answer, and the trap that waits for it.
     awaited: Mutex<Option<(Way, Arc<Armed>)>>,
+    /// What goes for this connection alone, until then.
+    own: Mutex<Option<(Mode, Instant)>>,
 }
 
 impl Link {
     pub(super) fn new(shared: Arc<Shared>, cut: CancellationToken) -> Link {
-        Link { shared, cut, awaited: Mutex::default() }
+        Link { shared, cut, awaited: Mutex::default(), own: Mutex::default() }
     }
 
     /// Whether the bytes may go on that were read last: so many at the end of `seen`.
@@ -49,10 +52,19 @@ impl Link {
         true
     }
 
+    /// Whether the bytes are still admitted: to what they then meet.
     fn spring(&self, trap: &Armed) -> bool {
-        self.cut.cancel();
+        self.awaited.lock().unwrap().take();
+        match trap.fault {
+            Fault::Cut => self.cut.cancel(),
+            Fault::Becomes(mode, time) => *self.own.lock().unwrap() = Some((mode, Instant::now() + time)),
+        }
         trap.spring();
-        false
+        trap.fault != Fault::Cut
+    }
+
+    fn own_mode(&self) -> Option<(Mode, Instant)> {
+        self.own.lock().unwrap().filter(|(_, until)| Instant::now() < *until)
     }
 }
 
@@ -119,6 +131,12 @@ async fn send(link: &Link, way: Way, to: &mut WriteHalf<'_>, mut bytes: &[u8]) -
 
 /// The mode, once it is none that makes the bytes wait.
 async fn passing_mode(link: &Link, way: Way) -> Mode {
+    while let Some((mode, until)) = link.own_mode() {
+        if mode != Mode::Stall {
+            return mode;
+        }
+        tokio::time::sleep_until(until).await;
+    }
     let mut mode = link.shared.way(way).mode.subscribe();
     let passing = mode.wait_for(|mode| *mode != Mode::Stall).await;
     passing.map_or(Mode::Pass, |mode| *mode)

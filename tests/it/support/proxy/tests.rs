@@ -164,6 +164,25 @@ async fn a_trap_cuts_between_the_bytes_and_their_answer() {
 }
 
 #[tokio::test]
+async fn a_trap_makes_one_connection_stall_for_a_while_and_another_swallow() {
+    let (echo, proxy, mut stream) = started().await;
+    let mut other = TcpStream::connect(proxy.address()).await.unwrap();
+    let stall = Fault::Becomes(Mode::Stall, 4 * A_MOMENT);
+    let mut trap = proxy.fault_on(Way::ToServer, b"UPDATE", (CutPoint::BeforeAnswer, stall));
+    say(&mut stream, "UPDATE;").await;
+    trap.sprung(SOON).await;
+    say(&mut other, "x").await;
+    assert_eq!(hear(&mut other, 1).await.unwrap(), "x", "the others go on");
+    assert!(timeout(A_MOMENT, stream.read_u8()).await.is_err());
+    assert_eq!(hear(&mut stream, 7).await.unwrap(), "UPDATE;");
+    let swallow = Fault::Becomes(Mode::Swallow, SOON);
+    proxy.fault_on(Way::ToServer, b"lost", (CutPoint::BeforePassing, swallow));
+    say(&mut other, "lost").await;
+    assert!(timeout(A_MOMENT, other.read_u8()).await.is_err());
+    assert_eq!(echo.heard.load(Ordering::SeqCst), 8);
+}
+
+#[tokio::test]
 async fn bytes_are_replaced_one_way_wherever_they_come() {
     let (_echo, proxy, mut stream) = started().await;
     proxy.replace(Way::ToClient, b"ab", b"xy");

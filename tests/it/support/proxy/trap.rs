@@ -1,12 +1,21 @@
-//! Cutting a connection at a chosen byte: for "the answer to the COMMIT never came".
+//! A fault of one connection at a chosen byte: for "the answer to the COMMIT never came".
 
-use super::Way;
+use super::{Mode, Way};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Where a connection is cut.
+/// What becomes of the connection, and for how long; a cut is for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is reset.
+    Cut,
+    /// Its bytes go on so, both ways.
+    Becomes(Mode, Duration),
+}
+
+/// Where a connection is cut, or something else becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CutPoint {
     /// Before the bytes are passed on: the other side never sees them.
@@ -37,13 +46,14 @@ pub(super) struct Armed {
     way: Way,
     pattern: Vec<u8>,
     pub(super) point: CutPoint,
+    pub(super) fault: Fault,
     sprung: watch::Sender<bool>,
 }
 
-pub(super) fn arm(way: Way, pattern: &[u8], point: CutPoint) -> (Trap, Arc<Armed>) {
-    assert!(!pattern.is_empty(), "a pattern to cut at");
+pub(super) fn arm(way: Way, pattern: &[u8], point: CutPoint, fault: Fault) -> (Trap, Arc<Armed>) {
+    assert!(!pattern.is_empty(), "a pattern to wait for");
     let (sprung, trap) = watch::channel(false);
-    (Trap(trap), Arc::new(Armed { way, pattern: pattern.to_owned(), point, sprung }))
+    (Trap(trap), Arc::new(Armed { way, pattern: pattern.to_owned(), point, fault, sprung }))
 }
 
 impl Armed {
