@@ -13,6 +13,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A look that takes longer finds the database hanging.
 const HUNG: Duration = Duration::from_secs(1);
 /// The lock of the dead is held for a moment by whoever waited for it; the living hold theirs for more looks than these.
+/// Of an owner that has no claims for a moment, nothing is seen.
 const HELD_FOR_A_MOMENT: u32 = 3;
 /// All claims, and whether the locks of their owners are free.
 const CLAIMS: &str =
@@ -32,6 +33,7 @@ pub struct OrphanWatch {
 #[derive(Debug, Default, Clone, Copy)]
 struct Times {
     standing: Duration,
+    free: Duration,
     untouched: Duration,
     untouched_by_looks: Duration,
     claims: usize,
@@ -57,6 +59,11 @@ impl OrphanWatch {
     /// The longest time that one claim stood in its row while the lock of its owner was free.
     pub fn longest(&self) -> Duration {
         self.times.lock().unwrap().standing
+    }
+
+    /// The longest time that a lock was free whose owner had claims; which ones changed meanwhile, where the owner lived.
+    pub fn longest_free(&self) -> Duration {
+        self.times.lock().unwrap().free
     }
 
     /// How many claims were seen without their owner; a claim is one job's.
@@ -90,6 +97,10 @@ async fn watch(opts: mysql_async::Opts, times: Arc<Mutex<Times>>) {
         by_looks += PAUSE;
         let begun = Instant::now();
         let looked = look(conn.take(), &opts).await;
+        if looked.is_none() {
+            // No lock outlives its server.
+            dead = Dead::default();
+        }
         let Some((found, used)) = looked.filter(|_| begun.elapsed() < HUNG) else {
             // The database is away: nobody can rescue.
             since.clear();
@@ -98,8 +109,8 @@ async fn watch(opts: mysql_async::Opts, times: Arc<Mutex<Times>>) {
             continue;
         };
         conn = Some(used);
-        let found = dead.claims(found);
         let now = Instant::now();
+        let found = dead.claims(found, now);
         let untouched = oldest_untouched(&mut estates, &found, now);
         let untouched_by_looks = oldest_untouched(&mut estates_by_looks, &found, by_looks);
         let claims = found.into_iter().map(|(id, token, _)| (id, token));
@@ -110,6 +121,7 @@ async fn watch(opts: mysql_async::Opts, times: Arc<Mutex<Times>>) {
         let mut times = times.lock().unwrap();
         *times = Times {
             standing: standing.max(times.standing),
+            free: dead.longest_free(now).max(times.free),
             untouched: untouched.max(times.untouched),
             untouched_by_looks: untouched_by_looks.max(times.untouched_by_looks),
             claims: times.claims + new,
@@ -143,22 +155,34 @@ type Claim = (u64, u64, String);
 /// The same, and whether the owner's lock is free.
 type Looked = (u64, u64, String, bool);
 
-/// The owners whose lock was free, with the number of looks in a row since then that found it held.
+/// The owners whose lock was free.
 #[derive(Default)]
-struct Dead(HashMap<String, u32>);
+struct Dead(HashMap<String, Free>);
+
+/// Since when a lock is free, and how many looks in a row since then did not find it so.
+struct Free {
+    since: Instant,
+    held: u32,
+}
 
 impl Dead {
     /// The claims whose owners are not alive.
-    fn claims(&mut self, looked: Vec<Looked>) -> Vec<Claim> {
+    fn claims(&mut self, looked: Vec<Looked>, now: Instant) -> Vec<Claim> {
         let locks: HashMap<&str, bool> = looked.iter().map(|(_, _, owner, free)| (owner.as_str(), *free)).collect();
-        self.0.retain(|owner, held| {
-            *held += 1;
-            locks.contains_key(owner.as_str()) && *held < HELD_FOR_A_MOMENT
+        self.0.retain(|owner, free| {
+            free.held = if locks.get(owner.as_str()) == Some(&true) { 0 } else { free.held + 1 };
+            free.held < HELD_FOR_A_MOMENT
         });
-        let free = locks.into_iter().filter(|(_, free)| *free);
-        self.0.extend(free.map(|(owner, _)| (owner.to_owned(), 0)));
+        for (owner, _) in locks.into_iter().filter(|(_, free)| *free) {
+            self.0.entry(owner.to_owned()).or_insert(Free { since: now, held: 0 });
+        }
         let claims = looked.into_iter().filter(|(_, _, owner, _)| self.0.contains_key(owner));
         claims.map(|(id, token, owner, _)| (id, token, owner)).collect()
+    }
+
+    fn longest_free(&self, now: Instant) -> Duration {
+        let free = self.0.values().filter(|free| free.held == 0);
+        free.map(|free| now - free.since).max().unwrap_or_default()
     }
 }
 
@@ -198,8 +222,13 @@ fn an_estate_is_untouched_until_the_first_of_its_claims_is_gone() {
 
 #[test]
 fn an_owner_whose_lock_was_free_is_dead_until_the_lock_is_held_for_good() {
-    let mut dead = Dead::default();
-    let mut after = |free: bool| dead.claims(vec![(1, 1, "a".to_owned(), free), (2, 2, "b".to_owned(), false)]).len();
+    let (mut dead, mut now) = (Dead::default(), Instant::now());
+    let mut after = |free: bool| {
+        now += PAUSE;
+        let claims = dead.claims(vec![(1, 1, "a".to_owned(), free), (2, 2, "b".to_owned(), false)], now);
+        (claims.len(), dead.longest_free(now).as_millis() / PAUSE.as_millis())
+    };
     let looks = [false, true, false, false, true, false, false, false, false, true];
-    assert_eq!(looks.map(&mut after), [0, 1, 1, 1, 1, 1, 1, 0, 0, 1]);
+    let expected = [(0, 0), (1, 0), (1, 0), (1, 0), (1, 3), (1, 0), (1, 0), (0, 0), (0, 0), (1, 0)];
+    assert_eq!(looks.map(&mut after), expected);
 }
