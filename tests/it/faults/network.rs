@@ -4,8 +4,9 @@ use super::batches::Batches;
 use super::checker::{Found, check};
 use super::load::Load;
 use super::plan::answer_by_plan;
-use super::{ENOUGH, NO_SWEEP, all_following, all_stop, base, following, ledger, report, stage, times};
+use super::{ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, following, ledger, report, stage, times};
 use crate::support::proxy::{CutPoint, Fault, Mode, Proxy, Way};
+use crate::support::wait::until;
 use std::time::Duration;
 
 /// What a deed's statement holds and no other's does.
@@ -53,8 +54,15 @@ async fn a_finish_cut_while_other_calls_are_under_way_tells_of_each_once() {
     let proxy = Proxy::start(database.server().address()).await;
     let services = all_following(&database.ini_at(proxy.port(), NO_SWEEP), 1).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
+    let completed = "SELECT COUNT(*) FROM queued_job WHERE state = 'completed'";
     for _ in 0..times(10, 100) {
         proxy.cut_on(Way::ToServer, LINES, CutPoint::BeforeAnswer).sprung(Duration::from_secs(20)).await;
+        // Where each try is cut, the pauses grow, and the load piles up.
+        let before: usize = database.query_one(completed).await;
+        until("results are written again", SETTLES, async || {
+            database.query_one::<usize>(completed).await > before + 20
+        })
+        .await;
     }
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     found.assert_doubled_nothing();
