@@ -18,6 +18,7 @@ mod lanes;
 mod names;
 mod network;
 mod pace;
+mod portions;
 mod ready;
 mod records;
 mod request;

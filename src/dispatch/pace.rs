@@ -1,5 +1,6 @@
 //! Pace: how many calls ended lately, and so how many jobs may be claimed ahead of theirs (pure).
 
+use super::portions::Portions;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -55,17 +56,53 @@ pub(super) struct Use {
     /// when the next one ends, however many end with it.
     pub(super) quick: Pace,
     /// Until when calls are taken to last, because one that ended did.
-    pub(super) slow_until: Instant,
+    slow_until: Instant,
+    portions: Portions,
 }
 
 impl Use {
     pub(super) fn new(now: Instant) -> Use {
-        Use { held: 0, calling: 0, pace: Pace::new(now), quick: Pace::new(now), slow_until: now }
+        Use {
+            held: 0,
+            calling: 0,
+            pace: Pace::new(now),
+            quick: Pace::new(now),
+            slow_until: now,
+            portions: Portions::new(now),
+        }
     }
 
     /// How many more jobs may be claimed.
     pub(super) fn room(&self, limit: usize, now: Instant) -> usize {
         (limit + self.quick.lately(now).min(MOST_AHEAD)).saturating_sub(self.held)
+    }
+
+    /// Whether calls last, as those showed that ended, and not many are quick.
+    pub(super) fn is_slow(&self, limit: usize, now: Instant) -> bool {
+        self.slow_until > now && self.quick.lately(now) < limit
+    }
+
+    /// Whether all calls last, so that jobs are given in portions.
+    pub(super) fn has_portions(&self, now: Instant) -> bool {
+        self.slow_until > now && self.quick.lately(now) == 0
+    }
+
+    /// How many more jobs may be claimed of one host.
+    pub(super) fn room_of_host(&self, limit: usize, now: Instant) -> usize {
+        let room = self.room(limit, now);
+        if self.has_portions(now) { room.min(self.portions.left(limit, now)) } else { room }
+    }
+
+    /// When there is more for a host that has room, and has had its portion.
+    pub(super) fn next_portion(&self, limit: usize, now: Instant) -> Option<Instant> {
+        let waits = self.room(limit, now) > 0 && self.room_of_host(limit, now) == 0;
+        waits.then(|| self.portions.next())
+    }
+
+    /// Holds a slot for one more job.
+    pub(super) fn hold(&mut self, now: Instant) {
+        self.held += 1;
+        self.portions.give(now);
     }
 
     pub(super) fn leave_call(&mut self) {
@@ -79,6 +116,7 @@ impl Use {
             self.quick.count(now);
         } else {
             self.slow_until = now + SLOW_FOR;
+            self.portions.end_call(now, took);
         }
     }
 }

@@ -7,13 +7,19 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 impl Dispatcher {
-    /// Takes in a claimed job: it is called as soon as there is a slot; at a stop it goes back at once.
-    pub(super) fn take_claimed(&mut self, job: ClaimedJob) {
+    /// Takes in a claimed job, for which its host as it was known may hold a slot: it is called as soon as there is a
+    /// slot; at a stop it goes back at once.
+    pub(super) fn take_claimed(&mut self, job: ClaimedJob, held: Option<HostKey>) {
         self.misses.remove(&job.id);
         self.timers.cancel(job.id);
         self.unrecorded += 1;
         let host = self.host_keys.of(&job.url);
-        self.parts.slots.hold(&host);
+        if held.as_ref() != Some(&host) {
+            if let Some(other) = held {
+                self.parts.slots.give_back(&other);
+            }
+            self.parts.slots.hold(&host);
+        }
         if self.stopping.is_some() {
             self.give_back(job, &host);
         } else {

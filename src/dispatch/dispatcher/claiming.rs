@@ -53,12 +53,18 @@ impl Dispatcher {
 
     /// Whether there are some slots, and so many calls ending that there will be more of them in a moment.
     fn has_too_few_slots(&self) -> bool {
-        let slots = &self.parts.slots;
+        let (slots, unread) = (&self.parts.slots, self.waiting.unread());
         if self.waiting.parked() == 0 {
-            return slots.is_too_little();
+            return slots.is_too_little(unread);
         }
-        let unread = self.waiting.unread() > 0 && slots.free_for_unknown() > 0 && !slots.is_too_little();
+        let unread = unread > 0 && slots.free_for_unknown() > 0 && !slots.is_too_little(unread);
         !unread && self.waiting.has_too_few_slots(slots)
+    }
+
+    /// When there are slots again for jobs whose host gets them in portions.
+    pub(super) fn next_portion(&self) -> Option<Instant> {
+        let waiting = self.waiting.unread() + self.waiting.parked() > 0;
+        if waiting { self.parts.slots.next_portion() } else { None }
     }
 
     /// When to claim at the latest.
@@ -98,10 +104,8 @@ impl Dispatcher {
             self.on_missed(job, reason);
         }
         for job in claim.jobs {
-            if let Some(host) = held.remove(&job.id) {
-                self.parts.slots.give_back(&host);
-            }
-            self.take_claimed(job);
+            let promised = held.remove(&job.id);
+            self.take_claimed(job, promised);
         }
     }
 

@@ -225,7 +225,7 @@ impl Dispatcher {
             return stop.next_step();
         }
         let times = [self.timers.next(), self.ready.look_at(), self.look_at_hosts(), self.claim_by()];
-        let looks = [self.leftovers_at, self.look_at_owners_at()];
+        let looks = [self.leftovers_at, self.look_at_owners_at(), self.next_portion()];
         times.into_iter().chain(looks).flatten().fold(self.next_sweep, Instant::min)
     }
 

@@ -29,6 +29,8 @@ impl std::fmt::Display for HostKey {
 /// A job's host is known only when its row was read. So a claim of unread rows is promised no more slots than
 /// the busiest host has left. A host that was not seen lately may so get more claimed than its limit, by as much as is
 /// claimed ahead for quick ones; what it does not take within a second goes back. Its calls keep to the limit.
+///
+/// A host whose calls all last gets its jobs in portions, and the others need not wait until all of its slots are filled.
 #[derive(Debug)]
 pub struct Slots {
     limit: usize,
@@ -86,7 +88,7 @@ impl Slots {
     }
 
     fn room_of(&self, used: &Use) -> usize {
-        used.room(self.limit_per_host, self.now)
+        used.room_of_host(self.limit_per_host, self.now)
     }
 
     /// Promises slots to a claim of rows whose hosts are unknown.
@@ -111,7 +113,8 @@ impl Slots {
 
     /// Holds a slot for a claimed job, even when there is none left.
     pub fn hold(&mut self, host: &HostKey) {
-        self.use_of(host).held += 1;
+        let now = self.now;
+        self.use_of(host).hold(now);
         if self.use_of(host).held <= self.limit_per_host {
             self.all.held += 1;
         }
@@ -250,7 +253,12 @@ mod tests {
         for _ in 0..4 {
             slots.end_call(&host("slow"), AHEAD_FOR * 2);
         }
-        assert_eq!(slots.free_for(&host("slow")), 4);
+        assert_eq!(slots.free_for(&host("slow")), 1);
+        assert!(slots.take(&host("slow")) && !slots.take(&host("slow")), "in portions");
+        slots.set_now(slots.next_portion().unwrap());
+        assert!(slots.take(&host("slow")) && !slots.take(&host("slow")));
+        (0..2).for_each(|_| slots.give_back(&host("slow")));
+        assert_eq!(slots.next_portion(), Some(slots.now + Duration::from_millis(10)));
         slots.set_now(slots.now + AHEAD_FOR * 2);
         assert_eq!(slots.per_host.keys().collect::<Vec<_>>(), [&host("fast")]);
     }
