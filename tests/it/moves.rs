@@ -1,6 +1,6 @@
 //! The store's statements, held to the moves of `src/job/moves.rs`: each is run from every standing that a row can
 //! have, and the row is compared with what the move says. A row that the move leaves alone stays the same in all
-//! its columns.
+//! its columns; of one that it moves, each column is what the move makes of it, or what it was.
 
 use crate::support::database::TestDatabase;
 use mysql_async::Conn;
@@ -14,6 +14,29 @@ use strings_queue::store::{
 
 /// More rows than this would make a test slow.
 const MOST_ROWS: usize = 1_500;
+
+/// What a move makes of the columns that its model does not look at, in SQL: `was` is the row before it. A column that is
+/// not named must be what it was.
+type Changes = [(&'static str, &'static str)];
+
+/// The columns that no model looks at.
+const MORE: [&str; 13] = [
+    "organization_id",
+    "http_method",
+    "url",
+    "body",
+    "timeout_secs",
+    "last_started_at",
+    "last_finished_at",
+    "last_response",
+    "retry_delay_secs",
+    "run_at",
+    "claimed_by",
+    "claim_expires_at",
+    "created_at",
+];
+
+const JUST_NOW: &str = "BETWEEN NOW() - INTERVAL 50 SECOND AND NOW()";
 
 /// A row to be, and the sort of circumstances it is in.
 #[derive(Debug, Clone, Copy)]
@@ -85,8 +108,9 @@ impl<C: Copy + std::fmt::Debug> Rows<C> {
         let values: Vec<String> =
             cases.iter().map(|case| values(&case.standing, &columns(&case.circumstances))).collect();
         let sql = format!(
-            "INSERT INTO queued_job (http_method, url, state, attempt, remaining_retries, result_code, claim_token, {}) \
-             VALUES {}",
+            "INSERT INTO queued_job (organization_id, http_method, url, body, last_started_at, last_finished_at, \
+             last_response, state, attempt, remaining_retries, result_code, claim_token, {}) VALUES {}; \
+             CREATE TABLE was AS SELECT * FROM queued_job",
             names.join(", "),
             values.join(", ")
         );
@@ -125,18 +149,36 @@ impl<C: Copy + std::fmt::Debug> Rows<C> {
     }
 
     /// Compares all rows with what the move says of each. Both must happen: moves, and rows left alone.
-    async fn compare(&self, moved: impl Fn(&Case<C>) -> Option<Standing>) {
+    async fn compare(&self, changes: &Changes, moved: impl Fn(&Case<C>) -> Option<Standing>) {
         let (after, texts) = (self.standings().await, self.texts().await);
+        let wrong = self.wrongly_changed(changes).await;
         let mut counts = [0, 0];
         for (number, case) in self.cases.iter().enumerate() {
             let expected = moved(case);
             counts[usize::from(expected.is_some())] += 1;
             match expected {
-                Some(expected) => assert_eq!(after[number], expected, "{case:?}"),
+                Some(expected) => {
+                    assert_eq!(after[number], expected, "{case:?}");
+                    assert_eq!(wrong[number], "", "{case:?}: {}", texts[number]);
+                }
                 None => assert_eq!(texts[number], self.before[number], "left alone: {case:?}"),
             }
         }
         assert!(counts[0] > 0 && counts[1] > 0, "{counts:?}");
+    }
+
+    /// Which columns of each row are not what the move makes of them.
+    async fn wrongly_changed(&self, changes: &Changes) -> Vec<String> {
+        let right = |column: &&str| match changes.iter().find(|(changed, _)| changed == column) {
+            Some((_, becomes)) => format!("job.{column} {becomes}"),
+            None => format!("job.{column} <=> was.{column}"),
+        };
+        let wrong: Vec<String> = MORE.iter().map(|column| format!("IF({}, NULL, '{column}')", right(column))).collect();
+        let sql = format!(
+            "SELECT CONCAT_WS(' ', {}) FROM queued_job AS job JOIN was ON job.id = was.id ORDER BY job.id",
+            wrong.join(", ")
+        );
+        self.database.query(&sql).await
     }
 }
 
@@ -144,7 +186,8 @@ fn values(standing: &Standing, columns: &[(&'static str, String); 3]) -> String 
     let number = |value: Option<u64>| value.map_or("NULL".to_owned(), |value| value.to_string());
     let more: Vec<&str> = columns.iter().map(|(_, sql)| sql.as_str()).collect();
     format!(
-        "('post', 'http://a/', '{}', {}, {}, {}, {}, {})",
+        "(7, 'post', 'http://a/', 'x', NOW() - INTERVAL 100 SECOND, NOW() - INTERVAL 90 SECOND, 'before', \
+         '{}', {}, {}, {}, {}, {})",
         standing.state.as_str(),
         standing.attempt,
         standing.remaining_retries,
@@ -180,7 +223,9 @@ async fn a_claim_moves_rows_as_the_model_says() {
     let mut rows = Rows::insert((database, session), cases, columns).await;
     let ids = rows.ids();
     let claimed = claim(&mut rows.session, &terms(), token, &ids).await.unwrap();
-    rows.compare(|case| case.standing.claim(number, case.circumstances)).await;
+    let expires = "BETWEEN NOW(6) + INTERVAL 19 SECOND AND NOW(6) + INTERVAL 69 SECOND";
+    let changes = [("claimed_by", "= 'moves'"), ("last_started_at", JUST_NOW), ("claim_expires_at", expires)];
+    rows.compare(&changes, |case| case.standing.claim(number, case.circumstances)).await;
     // What is told as ours is what is executing under our token: those claimed now, and those claimed before.
     let told: Vec<(JobId, Attempt, i32)> =
         claimed.jobs.iter().map(|job| (job.id, job.attempt, job.remaining_retries)).collect();
@@ -190,6 +235,16 @@ async fn a_claim_moves_rows_as_the_model_says() {
         .map(|(row, id)| (*id, row.attempt, row.remaining_retries))
         .collect();
     assert_eq!(told, ours);
+}
+
+/// What a finish changes.
+fn finished(conclusion: &Conclusion) -> Vec<(&'static str, &'static str)> {
+    let mut changes =
+        vec![("last_finished_at", JUST_NOW), ("last_response", "= 'ok'"), ("claim_expires_at", "IS NULL")];
+    if conclusion.retry_in.is_some() {
+        changes.push(("run_at", "BETWEEN NOW(6) + INTERVAL 10 SECOND AND NOW(6) + INTERVAL 60 SECOND"));
+    }
+    changes
 }
 
 /// Every conclusion that a call can have.
@@ -222,7 +277,7 @@ async fn a_finish_moves_rows_as_the_model_says_and_refuses_the_rest() {
         let mut rows = Rows::insert((database, session), cases, |()| held()).await;
         let mut all = batch(&rows.ids(), token, &conclusion);
         let report = finish(&mut rows.session, &mut all, &[]).await.unwrap();
-        rows.compare(|case| case.standing.finish(number, &conclusion)).await;
+        rows.compare(&finished(&conclusion), |case| case.standing.finish(number, &conclusion)).await;
         let refused = |case: &Case<()>| {
             case.standing.finish(number, &conclusion).is_none() && !case.standing.has_result(number, &conclusion)
         };
@@ -242,7 +297,7 @@ async fn a_finish_of_rows_that_are_all_ours_moves_them_in_one_go_and_sent_again_
         for _ in 0..2 {
             let report = finish(&mut rows.session, &mut batch(&ids, token, &conclusion), &[]).await.unwrap();
             assert!(report.refused.is_empty(), "{conclusion:?}: {report:?}");
-            rows.compare(|case| case.standing.finish(number, &conclusion)).await;
+            rows.compare(&finished(&conclusion), |case| case.standing.finish(number, &conclusion)).await;
         }
     }
 }
@@ -256,7 +311,12 @@ async fn a_release_moves_rows_as_the_model_says() {
     let line = |id: &JobId| HistoryLine { job: *id, message: format!("it's job {id}"), at_micros: None };
     let lines: Vec<HistoryLine> = rows.ids().iter().map(line).collect();
     release(&mut rows.session, &claims, &lines).await.unwrap();
-    rows.compare(|case| case.standing.release(number)).await;
+    let changes = [
+        ("claimed_by", "IS NULL"),
+        ("claim_expires_at", "IS NULL"),
+        ("last_started_at", "<=> IF(was.attempt > 1, was.last_finished_at, NULL)"),
+    ];
+    rows.compare(&changes, |case| case.standing.release(number)).await;
     let told: Vec<(u64, String)> = rows.database.query("SELECT job_id, msg FROM queued_job_log ORDER BY job_id").await;
     let given = rows.cases.iter().zip(rows.ids()).filter(|(case, _)| case.standing.release(number).is_some());
     let expected: Vec<(u64, String)> = given.map(|(_, id)| (id.0, format!("it's job {id}"))).collect();
@@ -325,6 +385,19 @@ async fn living_owner(database: &TestDatabase) -> (String, Conn) {
     (name, conn)
 }
 
+/// A job that may be tried again is due at once; one that is given up tells why.
+const RESCUED: [(&str, &str); 5] = [
+    ("claimed_by", "IS NULL"),
+    ("claim_expires_at", "IS NULL"),
+    ("run_at", "= IF(job.state = 'discarded', was.run_at, GREATEST(was.run_at, job.run_at)) AND job.run_at <= NOW(6)"),
+    (
+        "last_finished_at",
+        "BETWEEN IF(job.state = 'discarded', NOW() - INTERVAL 50 SECOND, was.last_finished_at) \
+      AND IF(job.state = 'discarded', NOW(), was.last_finished_at)",
+    ),
+    ("last_response", "= IF(job.state = 'discarded', '(its dispatcher ended without a result)', was.last_response)"),
+];
+
 #[tokio::test]
 async fn a_rescue_moves_rows_as_the_model_says() {
     let (database, session, _, number) = stage().await;
@@ -334,7 +407,7 @@ async fn a_rescue_moves_rows_as_the_model_says() {
     // One that was taken for dead and lives keeps its jobs: its lock is looked at again.
     let taken = rescue(&mut rows.session, &[DIED.to_owned(), alive]).await.unwrap().jobs;
     let moved = |case: &Case<OwnerSays>| case.standing.rescue(case.circumstances.is_gone());
-    rows.compare(moved).await;
+    rows.compare(&RESCUED, moved).await;
     let expected = rows.cases.iter().zip(rows.ids()).filter(|(case, _)| moved(case).is_some()).map(|(_, id)| id);
     assert_eq!(taken, expected.collect::<Vec<JobId>>());
     drop(lock);
@@ -348,5 +421,5 @@ async fn the_users_cancel_moves_rows_as_the_model_says() {
     let cases = crossed(&unfinished.chain(finished).collect::<Vec<Standing>>(), &[()]);
     let rows = Rows::insert((database, session), cases, |()| held()).await;
     rows.database.execute("UPDATE queued_job SET state = 'cancelled'").await;
-    rows.compare(|case| case.standing.cancel()).await;
+    rows.compare(&[], |case| case.standing.cancel()).await;
 }

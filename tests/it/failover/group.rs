@@ -1,4 +1,4 @@
-//! Group Replication: the members elect a new primary, and the service follows it.
+//! Group Replication: the members elect a new primary, and two services follow it.
 
 use super::{NO_SWEEP, SOON, count, following, load, report, slow};
 use crate::faults::checker::Found;
@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 struct Scene {
     group: Group,
     receiver: Receiver,
-    service: Service,
+    services: [Service; 2],
     load: Load,
 }
 
 impl Scene {
-    /// The service with the primary last in its list, under load.
+    /// Services with the primary last in their list, under load.
     async fn start() -> Option<Scene> {
         let group = Group::start().await;
         if group.is_none() {
@@ -27,10 +27,11 @@ impl Scene {
         }
         let group = group?;
         let receiver = load::handler().await;
-        let service = following(&group.cluster.ini(&[2, 1, 0], NO_SWEEP)).await;
+        let ini = group.cluster.ini(&[2, 1, 0], NO_SWEEP);
+        let services = [following(&ini).await, following(&ini).await];
         let load = load::start(&group.cluster, &receiver);
         load.until_more(200, SOON).await;
-        Some(Scene { group, receiver, service, load })
+        Some(Scene { group, receiver, services, load })
     }
 
     /// What was committed from now on is called too; how long it took until the first call.
@@ -54,7 +55,7 @@ impl Scene {
 
 /// The primary stands last in the list at the start, is changed by plan, and the new one is killed.
 #[tokio::test]
-async fn the_service_follows_the_elected_primary_and_loses_nothing() {
+async fn the_services_follow_the_elected_primary_and_lose_nothing() {
     let Some(mut scene) = Scene::start().await else { return };
     scene.group.switch_to(1).await;
     scene.until_it_goes_on().await;
@@ -65,8 +66,9 @@ async fn the_service_follows_the_elected_primary_and_loses_nothing() {
     assert_ne!(primary, 1);
     let elected = killed_at.elapsed().as_secs_f32();
     let first = scene.until_it_goes_on().await.as_secs_f32();
-    let lines = count(&scene.service, "working on another server now");
-    assert_eq!(lines, 2, "{:#?}", scene.service.lines());
+    for service in &scene.services {
+        assert_eq!(count(service, "working on another server now"), 2, "{:#?}", service.lines());
+    }
 
     let found = scene.finish().await;
     report("kill of the primary", &format!("{found:?}; election after {elected:.1} s, first call {first:.1} s later"));
@@ -75,7 +77,7 @@ async fn the_service_follows_the_elected_primary_and_loses_nothing() {
 /// The old primary comes back and serves as a secondary; all members are gone for a while; the primary freezes, is
 /// expelled, and wakes up with our connections to it.
 #[tokio::test]
-async fn the_service_survives_a_rejoin_an_outage_and_an_expulsion() {
+async fn the_services_survive_a_rejoin_an_outage_and_an_expulsion() {
     if !slow() {
         return report("rejoin, outage, expulsion", "left out: slow");
     }

@@ -41,12 +41,23 @@ async fn full_under_the_tables(dispatchers: usize) -> Option<Found> {
 /// Where the log can't be written, the server waits, and looks only once a minute whether there is room again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_under_the_log_is_waited_for() {
-    if times(0, 1) == 1 {
-        // A server that dies of it leaves a log that breaks off in the middle of an event.
-        let lost_to = [&ledger::BROKEN[..], &["lost_to_gap"]].concat();
-        let Some(found) = full_disk(&SMALL, Duration::from_secs(10), &lost_to, 1).await else { return };
-        found.assert_doubled_nothing();
+    let Some(found) = full_under_the_log(1).await else { return };
+    found.assert_doubled_nothing();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_under_the_log_is_waited_for_by_two_dispatchers() {
+    let Some(found) = full_under_the_log(2).await else { return };
+    found.assert_taken_only_from_the_silent();
+}
+
+async fn full_under_the_log(dispatchers: usize) -> Option<Found> {
+    if times(0, 1) == 0 {
+        return None;
     }
+    // A server that dies of it leaves a log that breaks off in the middle of an event.
+    let lost_to = [&ledger::BROKEN[..], &["lost_to_gap"]].concat();
+    full_disk(&SMALL, Duration::from_secs(10), &lost_to, dispatchers).await
 }
 
 /// MariaDB joins a batch of results with the table by files in this folder.
