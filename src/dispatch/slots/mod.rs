@@ -73,11 +73,15 @@ impl Slots {
         self.all.room(self.limit, self.now).saturating_sub(self.promised_unknown)
     }
 
-    /// How many more jobs of this host may be claimed. The rows of claims under way may all be for it.
+    /// How many more jobs of this host may be claimed. The rows of claims under way may all be for it, and take its
+    /// slots; of its portion they take nothing, or it would get none beside many of them.
     #[must_use]
     pub fn free_for(&self, host: &HostKey) -> usize {
-        let room = self.per_host.get(host).map_or(self.limit_per_host, |used| self.room_of(used));
-        room.saturating_sub(self.promised_unknown).min(self.free())
+        let (room, now) = match self.per_host.get(host) {
+            None => (self.limit_per_host, usize::MAX),
+            Some(used) => (used.room(self.limit_per_host, self.now), self.room_of(used)),
+        };
+        room.saturating_sub(self.promised_unknown).min(now).min(self.free())
     }
 
     /// How many rows may be claimed without knowing their hosts.
@@ -258,6 +262,11 @@ mod tests {
         slots.set_now(slots.next_portion().unwrap());
         assert!(slots.take(&host("slow")) && !slots.take(&host("slow")));
         (0..2).for_each(|_| slots.give_back(&host("slow")));
+        slots.promise_unknown(1);
+        slots.set_now(slots.next_portion().unwrap());
+        assert!(slots.take(&host("slow")) && !slots.take(&host("slow")), "whatever else is claimed");
+        slots.end_promise(1);
+        slots.give_back(&host("slow"));
         assert_eq!(slots.next_portion(), Some(slots.now + Duration::from_millis(10)));
         slots.set_now(slots.now + AHEAD_FOR * 2);
         assert_eq!(slots.per_host.keys().collect::<Vec<_>>(), [&host("fast")]);
