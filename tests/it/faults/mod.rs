@@ -36,6 +36,7 @@ mod zoo;
 use crate::support::database::{TestDatabase, TestServer};
 use crate::support::receiver::Receiver;
 use crate::support::service::Service;
+use crate::support::turn::Turn;
 use std::path::Path;
 use std::time::Duration;
 
@@ -89,9 +90,10 @@ async fn stage() -> (TestDatabase, Receiver) {
     stage_on(TestServer::get()).await
 }
 
-/// The same on another server.
+/// The same on another server. It waits for the scenario's turn.
 async fn stage_on(server: &TestServer) -> (TestDatabase, Receiver) {
-    let database = TestDatabase::with_schema_on(server).await;
+    let turn = Turn::take().await;
+    let database = TestDatabase::with_schema_on(server).await.in_turn(turn);
     let receiver = Receiver::start().await;
     plan::answer_by_plan(&receiver, Duration::ZERO);
     (database, receiver)

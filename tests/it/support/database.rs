@@ -1,5 +1,6 @@
 //! A database of its own for each test, on the server that `test.sh` started.
 
+use super::turn::Turn;
 use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -78,6 +79,8 @@ pub struct TestDatabase {
     files: TempDir,
     /// Whether it goes with us.
     ours: bool,
+    /// What the test holds for as long as it has the database.
+    turn: Option<Turn>,
 }
 
 impl TestDatabase {
@@ -100,7 +103,7 @@ impl TestDatabase {
     /// One that somebody else made, and that stays.
     pub fn that_is_there(server: &TestServer, name: &str) -> TestDatabase {
         let (pool, files) = (small_pool(server, name), TempDir::new().unwrap());
-        TestDatabase { server: server.clone(), name: name.to_owned(), pool, files, ours: false }
+        TestDatabase { server: server.clone(), name: name.to_owned(), pool, files, ours: false, turn: None }
     }
 
     /// A database with the tables of `schema.sql`.
@@ -114,6 +117,13 @@ impl TestDatabase {
         let database = TestDatabase::create_on(server).await;
         database.execute(&std::fs::read_to_string(schema).expect(schema)).await;
         database
+    }
+
+    /// Of a scenario under load.
+    #[must_use]
+    pub fn in_turn(mut self, turn: Turn) -> TestDatabase {
+        self.turn = Some(turn);
+        self
     }
 
     pub fn name(&self) -> &str {

@@ -17,4 +17,5 @@ pub mod server;
 pub mod service;
 pub mod tiny_disk;
 pub mod tls;
+pub mod turn;
 pub mod wait;
