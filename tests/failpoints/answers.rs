@@ -47,4 +47,7 @@ async fn a_log_that_breaks_off_again_and_again_is_taken_up_where_it_was() {
     stage.check(&ids, 1).await;
     service.wait_for_line("the log is not being followed", SOON).await;
     assert_eq!(service.stop(SOON).await, Some(0));
+    let told = service.lines();
+    let times = |part: &str| told.iter().filter(|line| line.contains(part)).count();
+    assert_eq!((times("following the log"), times("stream_breaks=2")), (3, 1), "{told:#?}");
 }

@@ -1,6 +1,6 @@
 //! Group Replication: the members elect a new primary, and two services follow it.
 
-use super::{NO_SWEEP, SOON, count, following, load, report, slow};
+use super::{NO_SWEEP, SOON, all_stop, count, following, load, report, slow};
 use crate::faults::checker::Found;
 use crate::faults::load::Load;
 use crate::support::cluster::ELECTED;
@@ -9,6 +9,9 @@ use crate::support::receiver::Receiver;
 use crate::support::service::Service;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
+
+/// How long a stop is patient.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// What every scenario stands on.
 struct Scene {
@@ -27,7 +30,8 @@ impl Scene {
         }
         let group = group?;
         let receiver = load::handler().await;
-        let ini = group.cluster.ini(&[2, 1, 0], NO_SWEEP);
+        let settings = format!("{NO_SWEEP}[dispatch]\ndrain_secs: {}\n", DRAIN.as_secs());
+        let ini = group.cluster.ini(&[2, 1, 0], &settings);
         let services = [following(&ini).await, following(&ini).await];
         let load = load::start(&group.cluster, &receiver);
         load.until_more(200, SOON).await;
@@ -49,6 +53,7 @@ impl Scene {
     async fn finish(self) -> Found {
         let found = load::stop_and_check(&self.group.cluster, &self.receiver, self.load).await;
         found.assert_doubled_nothing();
+        all_stop(self.services).await;
         found
     }
 }
@@ -104,4 +109,36 @@ async fn the_services_survive_a_rejoin_an_outage_and_an_expulsion() {
     let found = scene.finish().await;
     let figures = format!("{found:?}; election after {elected:.1} s, first call {first:.1} s later");
     report("rejoin, outage, expulsion", &figures);
+}
+
+/// One of the two is told to stop while there is no member that takes writes; the other one does what it left.
+#[tokio::test]
+async fn a_stop_during_an_election_ends_in_time() {
+    if !slow() {
+        return report("a stop during an election", "left out: slow");
+    }
+    let Some(mut scene) = Scene::start().await else { return };
+    let [mut stops, other] = scene.services;
+    let of_the_one = format!(
+        "SELECT COUNT(*) FROM queued_job WHERE state = 'executing' AND claimed_by LIKE '%:{}:%'",
+        stops.pid().as_raw_pid()
+    );
+    scene.group.cluster.members[0].kill().await;
+    let told = Instant::now();
+    let code = stops.stop(SOON).await;
+    let took = told.elapsed();
+    assert!(took < DRAIN + Duration::from_secs(2), "{took:?}:\n{}", stops.lines().join("\n"));
+    scene.group.cluster.primary().await;
+    let left: u32 = scene.group.cluster.query_one(&of_the_one).await;
+    assert!(code == Some(0) && left == 0 || code == Some(1), "{code:?}, {left} claims left");
+    let calls = scene.receiver.count();
+    scene.load.until_more(100, ELECTED).await;
+    scene.receiver.wait_for(calls + 100, ELECTED).await;
+    let found = load::stop_and_check(&scene.group.cluster, &scene.receiver, scene.load).await;
+    assert!(found.extra_calls <= left && found.taken_back <= left, "{found:?}, {left} claims left");
+    report(
+        "a stop during an election",
+        &format!("{found:?}; ended after {took:.1?}, exit code {code:?}, {left} claims left"),
+    );
+    all_stop([other]).await;
 }

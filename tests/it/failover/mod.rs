@@ -7,6 +7,7 @@ mod load;
 mod pair;
 mod partition;
 
+use crate::faults::ledger;
 use crate::support::database::TestServer;
 use crate::support::service::Service;
 use std::path::Path;
@@ -28,6 +29,14 @@ async fn following(ini: &Path) -> Service {
     let service = Service::run(ini);
     service.wait_for_line("following the log", SOON).await;
     service
+}
+
+/// Each stops in time, and lost no job but those of logs that are gone, or that could not be followed for a while.
+async fn all_stop(services: impl IntoIterator<Item = Service>) {
+    for mut service in services {
+        assert_eq!(service.stop(SOON).await, Some(0));
+        ledger::assert_lost_only_to(&service, &["lost_to_gap", "lost_to_degraded"]);
+    }
 }
 
 /// How often a line with this part was logged.

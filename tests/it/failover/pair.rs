@@ -1,6 +1,6 @@
 //! A semi-synchronous pair: the primary dies, the replica is promoted by hand, and the services go on there.
 
-use super::{NO_SWEEP, SOON, count, following, load, report, slow};
+use super::{NO_SWEEP, SOON, all_stop, count, following, load, report, slow};
 use crate::faults::plan::answer_by_plan_and;
 use crate::support::cluster::DATABASE;
 use crate::support::pair::Pair;
@@ -39,9 +39,10 @@ async fn the_services_go_on_with_the_replica_that_was_promoted() {
     let found = load::stop_and_check(&pair.cluster, &receiver, load).await;
     report("promotion", &format!("{found:?}; 100 calls {took:.1} s after it"));
     found.assert_doubled_nothing();
-    for service in services {
-        assert_eq!(count(&service, "working on another server now"), 1, "{:#?}", service.lines());
+    for service in &services {
+        assert_eq!(count(service, "working on another server now"), 1, "{:#?}", service.lines());
     }
+    all_stop(services).await;
 }
 
 /// No lock shows which services live until all of them had the time to come to the new server.

@@ -1,6 +1,6 @@
 //! A group whose primary is cut off from the others by the network, while we and the applications reach all of them.
 
-use super::{NO_SWEEP, SOON, count, following, load, report, slow};
+use super::{NO_SWEEP, SOON, all_stop, count, following, load, report, slow};
 use crate::support::cluster::{ELECTED, writable};
 use crate::support::group::Group;
 use crate::support::wait::until;
@@ -52,6 +52,7 @@ async fn the_primary_is_cut_off(what: &str, options: &[&str]) {
     for service in &services {
         assert_eq!(count(service, "working on another server now"), 1, "{:#?}", service.lines());
     }
+    all_stop(services).await;
 }
 
 /// It lets whoever writes to it wait, for as long as it is cut off.

@@ -91,7 +91,7 @@ type Rule = (&'static str, fn(&Story) -> bool);
 
 /// Every invariant that the job breaks, each in words.
 pub(super) fn what_is_wrong(story: &Story) -> Vec<String> {
-    let rules: [Rule; 11] = [
+    let rules: [Rule; 13] = [
         ("it did not end as its handler said", ends_as_planned),
         ("it still has a claim that expires", |story| !story.expires),
         ("its times are missing or out of order", |story| story.times_in_order),
@@ -103,6 +103,8 @@ pub(super) fn what_is_wrong(story: &Story) -> Vec<String> {
         ("`remaining_retries` does not add up", retries_add_up),
         ("its response is another try's", response_is_the_last_trys),
         ("the lines of its calls do not add up", calls_are_told),
+        ("its row and its lines do not agree on how it ended", ends_are_told),
+        ("its last line does not tell its end", last_line_tells_the_end),
     ];
     let broken = rules.into_iter().filter(|(_, holds)| !holds(story)).map(|(what, _)| what);
     broken.map(|what| format!("job {}: {what}: {story:?}", story.id)).collect()
@@ -155,6 +157,26 @@ fn response_is_the_last_trys(story: &Story) -> bool {
         signature(story.id, story.attempt)
     };
     story.response == last
+}
+
+/// There is one success, or one failure for good, where the row has it, and none where it has not.
+fn ends_are_told(story: &Story) -> bool {
+    let is = |code| u32::from(story.result_code == Some(code));
+    (story.lines.succeeded, story.lines.permanent) == (is(0), is(1))
+}
+
+/// The log's last word is the row's: the same result, of the same try.
+fn last_line_tells_the_end(story: &Story) -> bool {
+    let Story { id, attempt, .. } = *story;
+    if given_up(story) {
+        return story.last_line.starts_with(&format!("[JOBID {id}] Job taken back:"));
+    }
+    let result = match story.result_code {
+        Some(0) => "succeeded",
+        Some(1) => "failed permanently",
+        _ => "failed temporarily",
+    };
+    story.last_line == format!("[JOBID {id}] Job {result}: {}", signature(id, attempt))
 }
 
 /// A call that was recorded has its line; one whose dispatcher died may have.

@@ -21,6 +21,7 @@ fn good() -> Story {
         expires: false,
         times_in_order: true,
         lines,
+        last_line: "[JOBID 7] Job succeeded: job 7 attempt 1".into(),
         calls: BTreeMap::from([(1, 1)]),
     }
 }
@@ -29,7 +30,8 @@ fn good() -> Story {
 fn rescued() -> Story {
     let lines = Lines { calling: 1, succeeded: 1, taken_back: 1, ..Lines::default() };
     let calls = BTreeMap::from([(1, 1), (2, 1)]);
-    Story { attempt: 2, remaining: 4, response: signature(7, 2), lines, calls, ..good() }
+    let last_line = "[JOBID 7] Job succeeded: job 7 attempt 2".into();
+    Story { attempt: 2, remaining: 4, response: signature(7, 2), lines, last_line, calls, ..good() }
 }
 
 /// Failed at each of its three tries.
@@ -44,6 +46,7 @@ fn busy() -> Story {
         remaining: 0,
         response: signature(7, 3),
         lines,
+        last_line: "[JOBID 7] Job failed temporarily: job 7 attempt 3".into(),
         calls: BTreeMap::from([(1, 1), (2, 1), (3, 1)]),
         ..good()
     }
@@ -68,8 +71,11 @@ fn the_checker_passes_good_stories() {
 fn the_checker_sees_a_job_that_ended_otherwise_than_its_handler_said() {
     let story = Story { state: "discarded".into(), ..good() };
     assert!(complaint(&story).contains("did not end as its handler said"));
-    let story = Story { state: "executing".into(), result_code: None, expires: true, ..good() };
-    assert_eq!(what_is_wrong(&story).len(), 2);
+    let lines = Lines { succeeded: 0, ..good().lines };
+    let story = Story { state: "executing".into(), result_code: None, expires: true, lines, ..good() };
+    for what in ["did not end as its handler said", "has a claim that expires"] {
+        assert!(what_is_wrong(&story).iter().any(|wrong| wrong.contains(what)), "{what}");
+    }
 }
 
 #[test]
@@ -111,6 +117,15 @@ fn the_checker_sees_a_log_that_tells_another_story() {
     assert!(complaint(&story).contains("lines of its calls"));
     assert!(complaint(&Story { attempt: 3, ..good() }).contains("number of its tries"));
     assert!(complaint(&Story { remaining: 4, ..good() }).contains("does not add up"));
+    let failed = Lines { succeeded: 0, permanent: 1, ..good().lines };
+    assert!(complaint(&Story { lines: failed, ..good() }).contains("do not agree"));
+    for last_line in [
+        "[JOBID 7] Calling job with",
+        "[JOBID 7] Job succeeded: job 7 attempt 2",
+        "[JOBID 8] Job succeeded: job 7 attempt 1",
+    ] {
+        assert!(complaint(&Story { last_line: last_line.into(), ..good() }).contains("last line"));
+    }
     assert!(complaint(&Story { times_in_order: false, ..good() }).contains("out of order"));
 }
 
@@ -125,6 +140,7 @@ fn the_checker_allows_giving_up_only_at_the_last_try() {
         remaining: 0,
         response: "(its dispatcher ended without a result)".into(),
         lines,
+        last_line: "[JOBID 7] Job taken back: dispatcher x ended without a result, and no retry was left".into(),
         calls: BTreeMap::from([(1, 1), (2, 1)]),
         ..good()
     };

@@ -58,6 +58,7 @@ pub(super) async fn killed_again_and_again(batches: Batches) {
     // The load's watch saw all of it, and counted the time from each start to the next kill.
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     let in_flight = in_flight.len();
+    assert!(in_flight == 0 || found.rescue_after > Duration::ZERO, "the watch saw nothing: {found:?}");
     assert!(found.extra_calls as usize <= in_flight, "{found:?}, in flight at the kills: {in_flight}");
     assert!(found.rescue_after < RESCUED_WITHIN, "no rescue in time: {found:?}");
     assert!(found.orphaned_for < RESCUED_WITHIN || !batches.ends_in_time_too(), "not taken back in time: {found:?}");
@@ -232,7 +233,8 @@ async fn a_dispatcher_that_slept_through_its_claims_under_load_is_refused_for_ea
     let held = |call: &Received| call.path.contains("?held") && attempt_of(call) == 1;
     let behind = gate.clone();
     answer_by_plan_and(&receiver, move |answer, call| if held(call) { answer.behind(&behind) } else { answer });
-    let ini = database.ini("[sweep]\ninterval_secs: 1\n[dispatch]\nclaim_grace_secs: 1\n[retry]\njitter: 0\n");
+    // The next sweep is an hour away.
+    let ini = database.ini(&format!("{NO_SWEEP}[dispatch]\nclaim_grace_secs: 1\n"));
     let (mut sleeper, mut other) = (following(&ini).await, following(&ini).await);
     let load = Load::start(&database, &base(&receiver), (4, 60));
     receiver.wait_for(200, Duration::from_secs(20)).await;
@@ -240,6 +242,14 @@ async fn a_dispatcher_that_slept_through_its_claims_under_load_is_refused_for_ea
     let first_calls = || receiver.requests().iter().filter(|call| held(call)).count();
     until("they are called", Duration::from_secs(10), async || first_calls() == jobs.len()).await;
     sleeper.signal(Signal::STOP);
+    // No claim stands for longer than it lasts and a rescue takes.
+    let outstayed = "SELECT COUNT(*) FROM queued_job WHERE state = 'executing' \
+                     AND claim_expires_at < NOW(6) - INTERVAL 3 SECOND";
+    let watched = tokio::time::Instant::now() + Duration::from_secs(10);
+    while tokio::time::Instant::now() < watched {
+        assert_eq!(database.query_one::<u64>(outstayed).await, 0, "claims that have expired, and no rescue");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let done = "SELECT COUNT(*) FROM queued_job WHERE url LIKE '%?held' AND state = 'completed'";
     let all_done = async || database.query_one::<u64>(done).await == jobs.len() as u64;
     until("the other has done them", Duration::from_secs(30), all_done).await;
@@ -277,6 +287,11 @@ async fn what_comes_in_while_one_of_two_dispatchers_is_frozen_is_called_by_the_o
     let before = receiver.count();
     // What the frozen one had in flight waits for it; whatever else there is does not.
     receiver.wait_for(before + 300, Duration::from_secs(20)).await;
+    // A row that it was about to claim is locked.
+    let left = "SELECT id FROM queued_job WHERE state IN ('available', 'retryable') \
+                AND run_at < NOW(6) - INTERVAL 1 SECOND FOR UPDATE SKIP LOCKED";
+    let none_is_left = async || database.query::<u64>(left).await.is_empty();
+    until("nothing is left to the frozen one", RESCUED_WITHIN, none_is_left).await;
     frozen.signal(Signal::CONT);
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Written {
     /// Jobs whose commit was answered, and the ends of their URLs: they must run.
     pub committed: Vec<(u64, String)>,
-    /// The paths of jobs whose transaction was rolled back: they must never be called.
+    /// The paths of jobs whose transaction was rolled back, or broke before its end: they must never be called.
     pub rolled_back: Vec<String>,
     /// Transactions that failed, and may or may not have been committed.
     pub failed: usize,
@@ -179,19 +179,21 @@ impl Writer {
             let path = |number| format!("{}?{}-{number}", Plan::of_number(number).path(), self.number);
             let paths: Vec<String> = numbers.map(path).collect();
             let roll_back = count % ROLLED_BACK == ROLLED_BACK - 1;
-            match timeout(PATIENCE, self.insert(conn.take(), &paths, roll_back)).await {
-                Ok(Ok((first, used))) => {
-                    if roll_back {
-                        written.rolled_back.extend(paths);
-                    } else {
-                        self.committed.fetch_add(paths.len(), Ordering::SeqCst);
-                        written.committed.extend((first..).zip(paths));
-                    }
-                    conn = Some(used);
-                    able += last.elapsed();
+            let done = timeout(PATIENCE, self.insert(conn.take(), &paths, roll_back)).await;
+            if let Ok(Ok((first, used))) = done {
+                if !roll_back {
+                    self.committed.fetch_add(paths.len(), Ordering::SeqCst);
+                    written.committed.extend((first..).zip(paths.clone()));
                 }
+                conn = Some(used);
+                able += last.elapsed();
+            } else {
                 // The database is away: the application goes on with its next job.
-                _ => written.failed += 1,
+                written.failed += 1;
+            }
+            if roll_back {
+                // Whatever became of it, it was not committed.
+                written.rolled_back.extend(paths);
             }
             last = Instant::now();
         }

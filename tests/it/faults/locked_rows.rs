@@ -15,6 +15,7 @@ use std::time::Duration;
 use strings_queue::config::Config;
 use strings_queue::job::JobId;
 use strings_queue::store::{ClaimTerms, ClaimToken, HistoryLine, Missed, Store, claim, release, rescue};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Shorter than a statement of ours would wait for a lock.
@@ -132,7 +133,7 @@ async fn rows_that_an_application_keeps_locked_under_the_load_of_eight_writers_w
         let locked = job().url(receiver.url("/work?locked")).run_at_in(6_000).insert_times(&database, 20).await;
         let mut keeper = locking(&database, &locked).await;
         let before = receiver.count();
-        receiver.wait_for(before + 1_200, Duration::from_secs(60)).await;
+        receiver.wait_for(before + 1_200, Duration::from_secs(15)).await;
         let due = format!("SELECT run_at < NOW(6) - INTERVAL 1 SECOND FROM queued_job WHERE id = {}", locked[19]);
         until("they are due", Duration::from_secs(20), async || database.query_one(&due).await).await;
         let locked: HashSet<u64> = locked.into_iter().collect();
@@ -144,5 +145,48 @@ async fn rows_that_an_application_keeps_locked_under_the_load_of_eight_writers_w
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     found.assert_doubled_nothing();
     report("rows locked under load", format!("{found:?}"));
+    all_stop(services, &[]).await;
+}
+
+/// Other transactions wait for rows that are not committed yet, and have them from the moment on in which the log shows
+/// them: only these wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_another_transaction_locks_as_they_are_committed_wait_alone() {
+    let (database, receiver) = stage().await;
+    let services = all_following(&database.ini(NO_SWEEP), 1).await;
+    let load = Load::start(&database, &base(&receiver), (8, 50));
+    for _ in 0..times(2, 20) {
+        let mut writer = database.conn().await;
+        let row = format!("('post', '{}')", receiver.url("/work?seized"));
+        let insert =
+            format!("START TRANSACTION; INSERT INTO queued_job (http_method, url) VALUES {}", vec![row; 20].join(", "));
+        writer.query_drop(insert).await.unwrap();
+        let first: u64 = writer.query_first("SELECT LAST_INSERT_ID()").await.unwrap().unwrap();
+        let jobs: HashSet<u64> = (first..first + 20).collect();
+        let seized: HashSet<u64> = (first..first + 20).step_by(4).collect();
+        let mut keepers = JoinSet::new();
+        for id in &seized {
+            let (mut keeper, id) = (database.conn().await, *id);
+            keepers.spawn(async move {
+                let lock = format!("START TRANSACTION; SELECT id FROM queued_job WHERE id = {id} FOR UPDATE");
+                keeper.query_drop(lock).await.unwrap();
+                keeper
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        writer.query_drop("COMMIT").await.unwrap();
+        let keepers = keepers.join_all().await;
+        let called = || receiver.requests().into_iter().filter_map(|call| call.job_id()).collect::<HashSet<_>>();
+        let free: HashSet<u64> = jobs.difference(&seized).copied().collect();
+        until("the others are called", Duration::from_secs(5), async || called().is_superset(&free)).await;
+        assert!(called().is_disjoint(&seized), "no locked job is called");
+        for mut keeper in keepers {
+            keeper.query_drop("ROLLBACK").await.unwrap();
+        }
+        until("all are called", Duration::from_secs(5), async || called().is_superset(&jobs)).await;
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    found.assert_doubled_nothing();
+    report("rows seized at their commit", format!("{found:?}"));
     all_stop(services, &[]).await;
 }

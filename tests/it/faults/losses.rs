@@ -1,10 +1,11 @@
 //! Each cause of the loss ledger made to happen: it is counted, as many jobs as there are, and no other is.
 
 use super::checker::check;
-use super::load::Load;
+use super::load::{Load, Written};
 use super::{ENOUGH, NO_SWEEP, base, following, ledger, stage, stage_on};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
+use crate::support::proxy::{Proxy, Way};
 use crate::support::receiver::Receiver;
 use crate::support::server::OwnServer;
 use crate::support::service::Service;
@@ -97,4 +98,25 @@ async fn jobs_that_a_statement_in_the_log_does_not_name_are_lost_to_decode() {
     check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
     assert_eq!(ledger::assert_lost_to(&service, "lost_to_decode"), UNSEEN as u64);
+}
+
+/// How the log names our table before its rows: its length, its letters and a zero.
+const OUR_TABLE: &[u8] = b"\x0aqueued_job\x00";
+const ANOTHER_TABLE: &[u8] = b"\x0aforeigners\x00";
+
+/// No server does this. It is what a fault of ours would look like: the log is followed, and jobs in it are not seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_the_log_shows_and_that_are_not_seen_are_lost_to_visibility() {
+    // What is changed on its way would not fit its checksum.
+    let server = OwnServer::start(&["--binlog-checksum=NONE"]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let proxy = Proxy::start(database.server().address()).await;
+    let ini = database.ini_at(proxy.port(), &NO_SWEEP.replace("3600", "3"));
+    let mut service = following(&ini).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    proxy.replace(Way::ToClient, OUR_TABLE, ANOTHER_TABLE);
+    insert_overdue(&database, &receiver).await;
+    check(&database, &receiver, &Written::default()).await;
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    assert_eq!(ledger::assert_lost_to(&service, "lost_to_visibility"), UNSEEN as u64);
 }

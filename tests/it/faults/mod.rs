@@ -11,7 +11,7 @@ mod encryption;
 mod hurried;
 mod inheritance;
 mod kills;
-mod ledger;
+pub mod ledger;
 mod limits;
 pub mod load;
 mod locked_rows;
@@ -48,7 +48,8 @@ const RESCUED_WITHIN: Duration = Duration::from_secs(3);
 /// Fewer transactions than these are no load.
 const ENOUGH: usize = 200;
 
-/// Settings under which only the log, the timers and the rescue can serve a job: the sweep is an hour away.
+/// Settings under which only the log, the timers and the rescue can serve a job: the sweep is an hour away. Where there are
+/// two dispatchers, each takes what it sees the other leave, too: that none of them needs it is shown with one alone.
 const NO_SWEEP: &str = "[sweep]\ninterval_secs: 3600\n[retry]\njitter: 0\n";
 
 /// Scenarios that are run in full by `./test.sh --all`, and in short otherwise.

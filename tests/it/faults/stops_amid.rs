@@ -6,7 +6,7 @@ use super::load::Load;
 use super::plan::answer_by_plan;
 use super::stops::{settings, stop_in_time, the_next_one_does_the_rest};
 use super::visibility::{semi_sync, semi_sync_switch};
-use super::{SETTLES, all_following, base, report, stage, stage_on};
+use super::{SETTLES, all_following, base, report, stage, stage_on, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::names::{NameServer, Told};
@@ -36,10 +36,14 @@ enum Fault {
     Rename,
     ByteASecond,
     Endless,
+    /// Another dispatcher was killed, and its jobs are about to be taken back.
+    PeerDies,
+    /// The log is begun anew, and what it had is gone.
+    LogBegunAnew,
 }
 
 impl Fault {
-    const ALL: [Fault; 8] = [
+    const ALL: [Fault; 10] = [
         Fault::ReadOnly,
         Fault::NoConnection,
         Fault::Trickle,
@@ -48,11 +52,13 @@ impl Fault {
         Fault::Rename,
         Fault::ByteASecond,
         Fault::Endless,
+        Fault::PeerDies,
+        Fault::LogBegunAnew,
     ];
 
     /// Whether the service can write what it has to.
     fn lets_write(self) -> bool {
-        matches!(self, Fault::ByteASecond | Fault::Endless)
+        matches!(self, Fault::ByteASecond | Fault::Endless | Fault::PeerDies | Fault::LogBegunAnew)
     }
 }
 
@@ -117,6 +123,8 @@ impl Scene {
             Fault::Rename => self.execute("RENAME TABLE queued_job TO queued_job_away").await,
             Fault::ByteASecond => self.call(Answer::trickle_body("x".repeat(1_000), Duration::from_secs(1))).await,
             Fault::Endless => self.call(Answer::endless()).await,
+            Fault::PeerDies => self.peer_dies().await,
+            Fault::LogBegunAnew => self.execute(logs_begun_anew(&self.database)).await,
         }
     }
 
@@ -128,7 +136,12 @@ impl Scene {
             Fault::Trickle => self.proxy.pass(),
             Fault::SemiSync => drop(self.execute(&format!("SET GLOBAL {} = 0", semi_sync_switch())).await),
             Fault::Rename => drop(self.execute("RENAME TABLE queued_job_away TO queued_job").await),
-            Fault::NoConnection | Fault::Alter | Fault::ByteASecond | Fault::Endless => {}
+            Fault::NoConnection
+            | Fault::Alter
+            | Fault::ByteASecond
+            | Fault::Endless
+            | Fault::PeerDies
+            | Fault::LogBegunAnew => {}
         }
         if let Some(statement) = held.statement {
             statement.await.unwrap();
@@ -141,6 +154,16 @@ impl Scene {
 
     async fn execute(&self, sql: &str) -> Held {
         self.database.execute(sql).await;
+        Held::default()
+    }
+
+    /// Both have worked, and the other one is killed with calls under way.
+    async fn peer_dies(&self) -> Held {
+        let mut peer = all_following(&self.ini, 1).await;
+        let of_the_peer =
+            format!("SELECT COUNT(*) FROM queued_job WHERE claimed_by LIKE '%:{}:%'", peer[0].pid().as_raw_pid());
+        until("it works", SETTLES, async || self.database.query_one::<u64>(&of_the_peer).await > 20).await;
+        peer[0].kill().await;
         Held::default()
     }
 
@@ -165,6 +188,10 @@ impl Scene {
     }
 }
 
+fn logs_begun_anew(database: &TestDatabase) -> &'static str {
+    if database.is_mysql() { "RESET BINARY LOGS AND GTIDS" } else { "RESET MASTER" }
+}
+
 /// Takes jobs away that no plan is for.
 async fn forget(database: &TestDatabase, jobs: &[u64]) {
     if jobs.is_empty() {
@@ -175,12 +202,21 @@ async fn forget(database: &TestDatabase, jobs: &[u64]) {
     database.execute(&format!("DELETE FROM queued_job_log WHERE job_id IN ({list})")).await;
 }
 
-/// What could be written was, and the exit tells whether anything was left; how many claims were.
-async fn assert_told(database: &TestDatabase, what: &str, code: Option<i32>, lets_write: bool) -> u32 {
-    let left: u32 = database.query_one("SELECT COUNT(*) FROM queued_job WHERE state = 'executing'").await;
-    report(&format!("stop amid {what}"), format!("exit code {code:?}, {left} claims left"));
+/// What could be written was, and the exit tells whether anything was left; how many claims were, those of others among
+/// them.
+async fn assert_told(
+    database: &TestDatabase,
+    what: &str,
+    (service, code): (&Service, Option<i32>),
+    lets_write: bool,
+) -> u32 {
+    let executing = "SELECT COUNT(*) FROM queued_job WHERE state = 'executing'";
+    let left: u32 = database.query_one(executing).await;
+    let own = format!("{executing} AND claimed_by LIKE '%:{}:%'", service.pid().as_raw_pid());
+    let own: u32 = database.query_one(&own).await;
+    report(&format!("stop amid {what}"), format!("exit code {code:?}, {left} claims left, {own} of them its own"));
     match (code, lets_write) {
-        (Some(0), _) => assert_eq!(left, 0, "{what}: an exit code of 0, and claims are left"),
+        (Some(0), _) => assert_eq!(own, 0, "{what}: an exit code of 0, and claims are left"),
         (code, lets_write) => assert!(code == Some(1) && !lets_write, "{what}: the exit code is {code:?}"),
     }
     left
@@ -200,7 +236,8 @@ async fn a_stop_in_the_middle_of_any_fault_ends_in_time() {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let code = stop_in_time(&mut services[0]).await;
         let bad_jobs = scene.end(fault, held).await;
-        left += assert_told(&scene.database, &format!("{fault:?}"), code, fault.lets_write()).await;
+        let what = format!("{fault:?}");
+        left += assert_told(&scene.database, &what, (&services[0], code), fault.lets_write()).await;
         forget(&scene.database, &bad_jobs).await;
     }
     let found = the_next_one_does_the_rest(&scene.database, &scene.receiver, load).await;
@@ -209,12 +246,24 @@ async fn a_stop_in_the_middle_of_any_fault_ends_in_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_while_the_disk_is_full_ends_in_time() {
-    let Some(disk) = mount(DISK_MB) else { return };
     let elsewhere = tempfile::tempdir().unwrap();
     // The server runs as another user when we are root.
     std::fs::set_permissions(elsewhere.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let log = format!("--log-bin={}", elsewhere.path().join("binlog").display());
-    let mut server = OwnServer::start_in(disk.path(), &[&SMALL[..], &[&log]].concat()).await;
+    stop_with_a_full_disk("under the tables", &[&SMALL[..], &[&log]].concat()).await;
+}
+
+/// The server lets every commit wait, and looks only once a minute whether there is room again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_disk_under_the_log_is_full_ends_in_time() {
+    if times(0, 1) > 0 {
+        stop_with_a_full_disk("under the log", &SMALL).await;
+    }
+}
+
+async fn stop_with_a_full_disk(what: &str, options: &[&str]) {
+    let Some(disk) = mount(DISK_MB) else { return };
+    let mut server = OwnServer::start_in(disk.path(), options).await;
     let (database, receiver) = stage_on(server.access()).await;
     answer_by_plan(&receiver, Duration::from_millis(50));
     let load = Load::start(&database, &base(&receiver), (4, 60));
@@ -228,7 +277,7 @@ async fn a_stop_while_the_disk_is_full_ends_in_time() {
         server.bury().await;
         server.start_again().await;
     }
-    let left = assert_told(&database, "a full disk", code, false).await;
+    let left = assert_told(&database, &format!("a full disk {what}"), (&services[0], code), false).await;
     let found = the_next_one_does_the_rest(&database, &receiver, load).await;
     assert!(found.extra_calls <= left && found.taken_back <= left, "{found:?}, {left} claims left");
 }
@@ -248,7 +297,7 @@ async fn a_stop_while_names_are_looked_up_in_vain_ends_in_time() {
     until("the name is asked for", SETTLES, async || names.questions("stalls.test") > 0).await;
     receiver.wait_for(20, Duration::from_secs(20)).await;
     let code = stop_in_time(&mut service).await;
-    assert_told(&database, "a stalled lookup of names", code, true).await;
+    assert_told(&database, "a stalled lookup of names", (&service, code), true).await;
     forget(&database, &stalling).await;
     let found = the_next_one_does_the_rest(&database, &receiver, load).await;
     found.assert_doubled_nothing();

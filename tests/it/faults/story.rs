@@ -24,6 +24,8 @@ pub struct Story {
     /// Whether the times of the last start and finish are there and in order.
     pub times_in_order: bool,
     pub lines: Lines,
+    /// The last line, but for those that tell of a result that came too late.
+    pub last_line: String,
     /// How often the handler was called for each try.
     pub calls: BTreeMap<u32, u32>,
 }
@@ -65,10 +67,12 @@ pub async fn read_stories(database: &TestDatabase, receiver: &Receiver, retries:
         )
         .await;
     let mut lines = read_lines(database).await;
+    let mut last_lines = read_last_lines(database).await;
     let mut calls = calls_by_job(receiver);
     let mut stories: Vec<Story> = rows.iter().map(|row| of_row(row, &retries)).collect();
     for story in &mut stories {
         story.lines = lines.remove(&story.id).unwrap_or_default();
+        story.last_line = last_lines.remove(&story.id).unwrap_or_default();
         story.calls = calls.remove(&story.id).unwrap_or_default();
     }
     assert!(calls.is_empty(), "calls of jobs that are not in the table: {calls:?}");
@@ -92,6 +96,7 @@ fn of_row(row: &Row, retries: impl Fn(Plan) -> i32) -> Story {
         expires: row.get(7).unwrap(),
         times_in_order: row.get(8).unwrap(),
         lines: Lines::default(),
+        last_line: String::new(),
         calls: BTreeMap::new(),
     }
 }
@@ -104,6 +109,12 @@ async fn read_lines(database: &TestDatabase) -> HashMap<u64, Lines> {
         kinds.into_iter().chain(more).map(|kind| format!("CAST(SUM(msg LIKE '%] {kind}%') AS UNSIGNED)")).collect();
     let sql = format!("SELECT job_id, {} FROM queued_job_log GROUP BY job_id", sums.join(", "));
     database.query::<Row>(&sql).await.iter().map(|row| (row.get(0).unwrap(), lines_of_row(row))).collect()
+}
+
+async fn read_last_lines(database: &TestDatabase) -> HashMap<u64, String> {
+    let last = "SELECT MAX(id) AS id FROM queued_job_log WHERE msg NOT LIKE '%] Result refused%' GROUP BY job_id";
+    let lines = format!("SELECT job_id, msg FROM queued_job_log JOIN ({last}) AS ends USING (id)");
+    database.query::<(u64, String)>(&lines).await.into_iter().collect()
 }
 
 fn lines_of_row(row: &Row) -> Lines {

@@ -22,6 +22,8 @@ async fn a_second_instance_on_the_same_configuration_shares_the_work() {
     tokio::time::sleep(Duration::from_secs(times(2, 60) as u64)).await;
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    let owners: u64 = database.query_one("SELECT COUNT(DISTINCT claimed_by) FROM queued_job").await;
+    assert_eq!(owners, 2, "both worked");
     report("started twice", format!("{found:?}"));
     for service in [&mut first, &mut second] {
         assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));

@@ -36,6 +36,7 @@ async fn write_and_check((database, receiver): &(TestDatabase, Receiver), jobs: 
     assert_eq!((found.jobs, found.extra_calls, found.taken_back), (jobs, 0, 0), "{found:?}");
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
     ledger::assert_nothing_lost(&service);
+    assert_eq!(ledger::counted(&service).get("sweeps"), Some(&2), "those of the start");
     found
 }
 

@@ -68,3 +68,28 @@ async fn whatever_stands_in_the_log_under_load_no_job_is_lost_or_doubled() {
         assert!(!ledger::counted(service).contains_key("stream_panics"));
     }
 }
+
+/// What is logged as rows, in all its forms, is seen by itself: nothing rings for a sweep, and there is no other dispatcher.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_every_form_in_the_log_under_load_are_seen_without_a_sweep() {
+    let options = options();
+    let server = OwnServer::start(&options.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    // The second sweep of the start is over.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let by_rows = [0, 1, 4, 5];
+    let load = Load::start_with(&database, &base(&receiver), (4, 60), |writer| settings(by_rows[writer]));
+    for round in 0..times(1, 10) {
+        foreign_tables(&database, round).await;
+        wide_table(&database, round).await;
+        toggle_checksums(&database).await;
+        huge_rows(&database, &receiver, round).await;
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    found.assert_doubled_nothing();
+    report("rows of every form", format!("{found:?}"));
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+    assert_eq!(ledger::counted(&service).get("sweeps"), Some(&2), "those of the start");
+}

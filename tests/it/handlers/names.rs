@@ -64,6 +64,21 @@ async fn a_name_that_leads_to_a_denied_address_fails_for_good() {
     assert_eq!(seen.response, fault);
 }
 
+/// As the owner of a name does who wants to have us call what only we can reach.
+#[tokio::test]
+async fn a_name_that_comes_to_lead_to_a_denied_address_is_not_called_there() {
+    let Some((rig, names)) = rig("", 1).await else { return };
+    let receiver = Receiver::start().await;
+    receiver.on("/", Answer::ok().header("Connection", "close"));
+    names.tell("turns.test", Told::Addresses(vec![Ipv4Addr::LOCALHOST]));
+    rig.finish(job().url(url("turns.test", &receiver))).await.assert_done();
+    names.tell("turns.test", Told::Addresses(vec![METADATA]));
+    let seen = rig.finish(job().url(url("turns.test", &receiver))).await;
+    seen.assert_permanent();
+    assert_eq!(seen.response, "the address 169.254.169.254 is in one of the deny_networks of the settings");
+    assert_eq!(receiver.count(), 1);
+}
+
 #[tokio::test]
 async fn a_name_with_a_denied_address_is_called_at_its_others() {
     let Some((rig, names)) = rig("", 1).await else { return };

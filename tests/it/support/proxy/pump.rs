@@ -11,6 +11,9 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// A server carries out what it has begun within this, most often.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(40);
+
 /// What the two ways of one connection share.
 pub(super) struct Link {
     shared: Arc<Shared>,
@@ -24,6 +27,14 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(shared: Arc<Shared>, cut: CancellationToken) -> Link {
         Link { shared, cut, awaited: Mutex::default(), own: Mutex::default() }
+    }
+
+    /// How long the first bytes of an answer that is to be lost are kept. A statement of several parts is answered part by
+    /// part: half of the time the server gets to carry out the rest before it learns of the cut.
+    fn keeps_the_answer_for(&self, way: Way) -> Option<Duration> {
+        let awaited = self.awaited.lock().unwrap();
+        let (_, trap) = awaited.as_ref().filter(|(answer, _)| *answer == way)?;
+        (trap.point == CutPoint::BeforeAnswer && trap.fault == Fault::Cut && rand::random()).then_some(ANSWERED_WITHIN)
     }
 
     /// Whether the bytes may go on that were read last: so many at the end of `seen`.
@@ -95,6 +106,9 @@ async fn carry(link: &Link, way: Way, mut from: ReadHalf<'_>, mut to: WriteHalf<
         }
         link.shared.replace(way, &mut chunk[..length]);
         seen.extend_from_slice(&chunk[..length]);
+        if let Some(time) = link.keeps_the_answer_for(way) {
+            tokio::time::sleep(time).await;
+        }
         if !link.admits(way, &seen, length) {
             return Ok(());
         }
