@@ -7,8 +7,8 @@ use super::sweeper::SweepReport;
 use crate::job::JobId;
 use crate::reconnect::ReconnectPauses;
 use crate::store::{
-    Claim, ClaimTerms, ClaimToken, JobOwner, Session, StoreError, await_owner_end, claim, confirm_ends, read_owners,
-    read_urls, release,
+    Claim, ClaimTerms, ClaimToken, JobOwner, Missed, Session, StoreError, await_owner_end, claim, confirm_ends,
+    read_owners, read_urls, release,
 };
 use std::future::Future;
 use tokio_util::sync::CancellationToken;
@@ -86,12 +86,42 @@ pub async fn claim_lane(mut lane: Session, terms: ClaimTerms, order: ClaimOrder,
                 give_back(&mut lane, &claim.strays).await;
                 return Report::Claimed { lane, order, claim: Some(claim) };
             }
+            Err(error) if error.is_of_the_rows() => match claim_one_by_one(&mut lane, &terms, token, &jobs).await {
+                Ok(claim) => return Report::Claimed { lane, order, claim: Some(claim) },
+                Err(error) => report_failure(&error, jobs.len()),
+            },
             Err(error) => report_failure(&error, jobs.len()),
         }
         if paused_until_stop(&lane, &mut pauses, &stop).await {
             return Report::Claimed { lane, order, claim: None };
         }
     }
+}
+
+/// A row that can't be claimed or read fails alone: it is left where it is, and a later sweep finds it again.
+async fn claim_one_by_one(
+    lane: &mut Session,
+    terms: &ClaimTerms,
+    token: ClaimToken,
+    jobs: &[JobId],
+) -> Result<Claim, StoreError> {
+    let mut all = Claim::default();
+    for job in jobs {
+        match claim(lane, terms, token, &[*job]).await {
+            Ok(one) => {
+                give_back(lane, &one.strays).await;
+                all.jobs.extend(one.jobs);
+                all.missed.extend(one.missed);
+                all.peers.extend(one.peers);
+            }
+            Err(error) if error.is_of_the_rows() => {
+                tracing::error!(job = job.0, %error, "a job could not be claimed, and is left alone until a later sweep");
+                all.missed.push((*job, Missed::Final));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
 }
 
 /// Gives jobs back that were claimed without our knowing. If that fails, they are found again, for they are looked at

@@ -119,11 +119,16 @@ pub struct HostKeys(HashMap<Box<str>, HostKey>);
 
 /// So many beginnings are kept.
 const HOSTS_KEPT: usize = 1_000;
+/// A name and a port with a user and a password before them are shorter, in bytes; texts that may be anything are not kept.
+const LONGEST_BEGINNING: usize = 1_000;
 
 impl HostKeys {
-    /// As [`host_key`].
+    /// As [`host_key`]; but what has far too long a name is nobody's.
     pub fn of(&mut self, url: &str) -> HostKey {
         let beginning = beginning(url);
+        if beginning.len() > LONGEST_BEGINNING {
+            return HostKey(NO_HOST.into());
+        }
         if let Some(host) = self.0.get(beginning) {
             return host.clone();
         }
@@ -144,12 +149,15 @@ fn beginning(url: &str) -> &str {
     &url[..authority + length]
 }
 
-/// The host that a URL's call counts for: name and port. All unusable URLs count for one host.
+/// The host that all unusable URLs count for.
+const NO_HOST: &str = "(none)";
+
+/// The host that a URL's call counts for: name and port.
 #[must_use]
 pub fn host_key(url: &str) -> HostKey {
     let parsed = Url::parse(url.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let key = parsed.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
-    HostKey(key.map_or_else(|| "(none)".into(), |(host, port)| format!("{host}:{port}").into()))
+    HostKey(key.map_or_else(|| NO_HOST.into(), |(host, port)| format!("{host}:{port}").into()))
 }
 
 #[cfg(test)]
@@ -257,5 +265,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn texts_that_may_be_anything_are_not_kept() {
+        let mut hosts = HostKeys::default();
+        for long in ["x".repeat(5_000_000), format!("http://{}/", "x".repeat(5_000_000))] {
+            assert_eq!(&*hosts.of(&long).0, NO_HOST);
+        }
+        assert_eq!(&*hosts.of("http://user:word@a.test/x").0, "a.test:80");
+        assert_eq!(hosts.0.keys().map(|kept| kept.len()).collect::<Vec<_>>(), ["http://user:word@a.test".len()]);
     }
 }

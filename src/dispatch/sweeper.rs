@@ -64,6 +64,27 @@ pub enum SweepKind {
     Leftovers,
 }
 
+/// Which jobs a page is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those that are due, and those that fall due soon.
+    DueSoon,
+    /// Those that are due.
+    Due,
+}
+
+/// What the pages hold that were not read yet.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum More {
+    /// There are none.
+    #[default]
+    Nothing,
+    /// Jobs that fall due soon.
+    DueSoon,
+    /// Jobs that are due, too.
+    Due,
+}
+
 /// What was found.
 #[derive(Debug, Default)]
 pub struct SweepFound {
@@ -73,8 +94,10 @@ pub struct SweepFound {
     pub rescued: Vec<JobId>,
     /// The dispatchers that have jobs now.
     pub owners: Vec<JobOwner>,
-    /// Whether there are more pages.
-    pub more: bool,
+    /// What there is beyond this page.
+    pub more: More,
+    /// When there was none that is due: how long until the next one is.
+    pub next_due: Option<Duration>,
 }
 
 impl Sweeper {
@@ -86,45 +109,53 @@ impl Sweeper {
 
     /// Makes a whole sweep: owner, rescue (also from those dispatchers that are known to have ended), and the first
     /// page of the backlog.
-    pub async fn sweep(mut self, ended: Vec<String>) -> SweepReport {
+    pub async fn sweep(mut self, ended: Vec<String>, which: Which) -> SweepReport {
         self.metrics.increment(Counter::Sweeps);
         self.ends = [Some(PageEnd::default()), Some(PageEnd::default())];
-        let found = match self.try_sweep(&ended).await {
+        let found = match self.try_sweep(&ended, which).await {
             // A connection that broke since the last sweep shows it only when it is used; the second try has a new one.
-            Err(StoreError::Connection(_)) => self.try_sweep(&ended).await,
+            Err(StoreError::Connection(_)) => self.try_sweep(&ended, which).await,
             other => other,
         };
         SweepReport { sweeper: self, kind: SweepKind::Whole, found }
     }
 
-    /// Reads the beginning of the backlog, and only what is due.
+    /// Reads the beginning of the backlog, and only what is due; when nothing is, when that changes.
     pub async fn first_page(mut self) -> SweepReport {
+        let found = self.try_first_page().await;
+        SweepReport { sweeper: self, kind: SweepKind::Leftovers, found }
+    }
+
+    async fn try_first_page(&mut self) -> Result<SweepFound, StoreError> {
         let mut found = SweepFound::default();
         for state in WORKABLE {
             let due = (&PageEnd::default(), Duration::ZERO);
-            match read_backlog(&mut self.session, *state, due, PAGE_ROWS).await {
-                Ok(page) => found.jobs.extend(page.jobs),
-                Err(error) => return SweepReport { sweeper: self, kind: SweepKind::Leftovers, found: Err(error) },
-            }
+            found.jobs.extend(read_backlog(&mut self.session, *state, due, PAGE_ROWS).await?.jobs);
         }
         found.jobs.sort_unstable_by_key(|job| (job.due_in_micros, job.id));
-        SweepReport { sweeper: self, kind: SweepKind::Leftovers, found: Ok(found) }
+        if found.jobs.is_empty() {
+            for state in WORKABLE {
+                let next = read_backlog(&mut self.session, *state, (&PageEnd::default(), self.horizon), 1).await?;
+                found.next_due = found.next_due.into_iter().chain(next.jobs.first().map(|job| job.due_in())).min();
+            }
+        }
+        Ok(found)
     }
 
     /// Reads the next page.
-    pub async fn refill(mut self) -> SweepReport {
-        let found = self.next_page().await;
+    pub async fn refill(mut self, which: Which) -> SweepReport {
+        let found = self.next_page(which).await;
         SweepReport { sweeper: self, kind: SweepKind::NextPage, found }
     }
 
-    async fn try_sweep(&mut self, ended: &[String]) -> Result<SweepFound, StoreError> {
+    async fn try_sweep(&mut self, ended: &[String], which: Which) -> Result<SweepFound, StoreError> {
         leave_read_only(&mut self.session).await?;
         // Others must see that we live before we claim. If the lock can't be had, jobs are still ours until their
         // claims expire, and the rest of the sweep is as needed as ever.
         let _ = timeout(OWN_LOCK, self.own_lock.held.wait_for(|held| *held)).await;
         let rescued = self.rescue_all(ended).await?;
         let owners = read_owners(&mut self.session).await?;
-        Ok(SweepFound { rescued, owners, ..self.next_page().await? })
+        Ok(SweepFound { rescued, owners, ..self.next_page(which).await? })
     }
 
     async fn rescue_all(&mut self, ended: &[String]) -> Result<Vec<JobId>, StoreError> {
@@ -141,17 +172,27 @@ impl Sweeper {
         }
     }
 
-    async fn next_page(&mut self) -> Result<SweepFound, StoreError> {
-        let mut jobs = Vec::new();
+    async fn next_page(&mut self, which: Which) -> Result<SweepFound, StoreError> {
+        let (mut jobs, mut more_due) = (Vec::new(), false);
+        let horizon = if which == Which::Due { Duration::ZERO } else { self.horizon };
         for (state, end) in WORKABLE.iter().copied().zip(&mut self.ends) {
-            if let Some(from) = end.clone() {
-                let page = read_backlog(&mut self.session, state, (&from, self.horizon), PAGE_ROWS).await?;
-                jobs.extend(page.jobs);
-                *end = page.end;
+            let Some(from) = end.clone() else { continue };
+            let page = read_backlog(&mut self.session, state, (&from, horizon), PAGE_ROWS).await?;
+            more_due |= page.end.is_some() && page.jobs.last().is_some_and(|job| job.due_in_micros <= 0);
+            match page.end {
+                // What falls due soon is still to be read, and begins where it began.
+                None if which == Which::Due => {}
+                next => *end = next,
             }
+            jobs.extend(page.jobs);
         }
         // Oldest first over both states.
         jobs.sort_unstable_by_key(|job| (job.due_in_micros, job.id));
-        Ok(SweepFound { jobs, more: self.ends.iter().any(Option::is_some), ..SweepFound::default() })
+        let more = match self.ends.iter().any(Option::is_some) {
+            true if more_due => More::Due,
+            true => More::DueSoon,
+            false => More::Nothing,
+        };
+        Ok(SweepFound { jobs, more, ..SweepFound::default() })
     }
 }

@@ -54,7 +54,11 @@ impl RetryPolicy {
     }
 
     fn grown_delay(&self, budget: RetryBudget, spread: f64) -> Duration {
-        let first = f64::from(budget.retry_delay_secs.max(0));
+        if budget.retry_delay_secs <= 0 {
+            // After a thousand tries, nothing times its growth is no number.
+            return Duration::ZERO;
+        }
+        let first = f64::from(budget.retry_delay_secs);
         let growth = self.multiplier.powf(f64::from(budget.attempt.0.saturating_sub(1)));
         let stray = 1.0 + self.jitter * (2.0 * spread - 1.0);
         let capped = (first * growth).min(self.max_delay.as_secs_f64());
@@ -108,6 +112,7 @@ mod tests {
     fn delay_zero_and_negative_delays_mean_at_once() {
         assert!(delay_of(POLICY, budget(3, 5, 0), 1.0).abs() < f64::EPSILON);
         assert!(delay_of(POLICY, budget(3, 5, -7), 1.0).abs() < f64::EPSILON);
+        assert!(delay_of(POLICY, budget(u32::MAX, 5, 0), 1.0).abs() < f64::EPSILON);
     }
 
     #[test]

@@ -17,9 +17,9 @@ pub struct PageEnd {
 }
 
 impl Default for PageEnd {
-    /// Before the first row.
+    /// Before the first row, which may have a `run_at` of zero: a session without strict mode can store it.
     fn default() -> Self {
-        PageEnd { run_at: "1970-01-01 00:00:01".to_owned(), id: 0 }
+        PageEnd { run_at: "0000-00-00 00:00:00".to_owned(), id: 0 }
     }
 }
 
@@ -73,7 +73,7 @@ pub async fn read_backlog(
 #[must_use]
 pub fn backlog_sql(state: JobState, horizon: Duration, rows: usize) -> String {
     format!(
-        "SELECT id, TIMESTAMPDIFF(MICROSECOND, NOW(6), run_at), CAST(run_at AS CHAR) \
+        "SELECT id, COALESCE(TIMESTAMPDIFF(MICROSECOND, NOW(6), run_at), 0), CAST(run_at AS CHAR) \
          FROM queued_job FORCE INDEX (state_run_at) WHERE state = '{}' \
          AND run_at <= NOW(6) + INTERVAL {} MICROSECOND AND run_at >= ? AND (run_at > ? OR id > ?) \
          ORDER BY run_at, id LIMIT {rows}",

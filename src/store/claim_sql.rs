@@ -57,8 +57,9 @@ fn changes(terms: &ClaimTerms, token: &str) -> String {
     let ClaimTerms { dispatcher, grace, max_timeout_secs } = terms;
     let grace = grace.as_secs();
     format!(
-        "job.state = 'executing', job.attempt = job.attempt + 1, job.claimed_by = '{dispatcher}', \
+        "job.state = 'executing', job.attempt = LEAST(job.attempt, {}) + 1, job.claimed_by = '{dispatcher}', \
          job.claim_token = {token}, job.last_started_at = NOW(), job.claim_expires_at = \
-         NOW(6) + INTERVAL LEAST(GREATEST(job.timeout_secs, 0), {max_timeout_secs}) + {grace} SECOND"
+         NOW(6) + INTERVAL LEAST(GREATEST(job.timeout_secs, 0), {max_timeout_secs}) + {grace} SECOND",
+        u32::MAX - 1
     )
 }

@@ -31,12 +31,12 @@ pub enum StoreError {
     Settings(String),
 }
 
-/// Server errors that pass by themselves: too many connections, shutdown, lock wait, deadlock, read-only, interrupted,
-/// killed; and of a member of a cluster or a group: not ready, offline, electing, a conflict with what another member
+/// Server errors that pass by themselves: too many connections, shutdown, lock wait, too many locks, deadlock, read-only,
+/// interrupted, killed, idle for too long; and of a member of a cluster or a group: not ready, offline, electing, a conflict with what another member
 /// committed.
-const PASSING: [u16; 24] = [
-    1040, 1047, 1053, 1077, 1079, 1129, 1158, 1159, 1160, 1161, 1180, 1184, 1205, 1213, 1226, 1290, 1317, 1836, 1927,
-    3032, 3100, 3101, 3797, 3798,
+const PASSING: [u16; 27] = [
+    1040, 1047, 1053, 1077, 1079, 1129, 1158, 1159, 1160, 1161, 1180, 1184, 1203, 1205, 1206, 1213, 1226, 1290, 1317,
+    1836, 1927, 3032, 3100, 3101, 3797, 3798, 4031,
 ];
 
 /// Server errors that say that it has no room or no memory, or trouble with its files, those of its temporary tables
@@ -88,6 +88,17 @@ impl StoreError {
     #[must_use]
     pub fn is_refused_data(&self) -> bool {
         matches!(self, StoreError::Server { code, .. } if !passes(*code) && !NOT_THERE.contains(code))
+    }
+
+    /// Whether it is the fault of rows: of what the statement would make of them, or of what they hold.
+    #[must_use]
+    pub fn is_of_the_rows(&self) -> bool {
+        self.is_refused_data() || matches!(self, StoreError::Unexpected(_))
+    }
+
+    /// The same of a connection that could not be made: no data was sent yet that could have been refused.
+    pub(super) fn of_connecting(self) -> StoreError {
+        if self.is_refused_data() { StoreError::Connection(self.to_string()) } else { self }
     }
 
     /// Why none of the hosts could be used: in one text, unless the last reason is of the kind that does not pass.
@@ -157,10 +168,18 @@ mod tests {
 
     #[test]
     fn a_member_that_left_its_group_and_lost_rights_are_no_fault_of_the_data() {
-        for code in [3032, 1047, 3101, 1045, 1142] {
+        for code in [3032, 1047, 3101, 1045, 1142, 1203, 4031] {
             assert!(!server(code).is_refused_data(), "{code}");
         }
         assert!(server(3032).is_transient() && !server(1142).is_transient());
+    }
+
+    #[test]
+    fn no_data_is_refused_by_a_connection_that_is_not_made() {
+        let unknown = server(9_999);
+        assert!(unknown.is_refused_data() && unknown.is_of_the_rows());
+        assert!(!unknown.of_connecting().is_of_the_rows());
+        assert_eq!(server(1045).of_connecting().code(), Some(1045));
     }
 
     #[test]

@@ -169,7 +169,7 @@ async fn lock_and_look(lease: &mut Lease<'_>, batch: &[Finished]) -> Result<Hash
     let ids: Vec<JobId> = batch.iter().map(|finished| finished.id).collect();
     let ids = super::literals::id_list(&ids);
     let sql = format!(
-        "{}; SELECT id, COALESCE(claim_token, 0), CAST(state AS CHAR) FROM queued_job \
+        "{}; SELECT id, COALESCE(claim_token, 0), COALESCE(CAST(state AS CHAR), '') FROM queued_job \
          FORCE INDEX (PRIMARY) WHERE id IN ({ids}) ORDER BY id FOR UPDATE SKIP LOCKED; \
          SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids})",
         begin_sql()

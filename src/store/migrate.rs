@@ -4,7 +4,7 @@
 //! one is written to be repeated: what was applied before is recognised and passed over.
 
 use super::error::StoreError;
-use super::options::SESSION_MODE;
+use super::options::{SESSION_MODE, TABLE_WAIT_SECS};
 use super::schema::{CURRENT_VERSION, SchemaState, schema_state};
 use super::script::run_script;
 use super::session::Session;
@@ -24,6 +24,8 @@ pub const MIGRATIONS: [(u32, &str); CURRENT_VERSION as usize] =
 const VERSION_LINE: &str = "INSERT IGNORE";
 /// How long another migration may take, in seconds, before this one gives up waiting.
 const LOCK_WAIT_SECS: u32 = 60;
+/// How long it waits for applications' transactions to let go of a table, in seconds.
+const PATIENCE_SECS: u32 = 86_400;
 
 /// Brings the tables to this version's shape; how they stood before.
 ///
@@ -32,6 +34,7 @@ pub async fn migrate(session: &mut Session) -> Result<SchemaState, StoreError> {
     let mut lease = session.lease().await?;
     let conn = lease.conn();
     lock_migrations(conn).await?;
+    conn.query_drop(format!("SET SESSION lock_wait_timeout = {PATIENCE_SECS}")).await?;
     let before = schema_state(conn).await?;
     match before {
         SchemaState::Current | SchemaState::Newer(_) => {}
@@ -40,6 +43,7 @@ pub async fn migrate(session: &mut Session) -> Result<SchemaState, StoreError> {
         SchemaState::Older(version) => upgrade(conn, version).await?,
     }
     conn.query_drop("DO RELEASE_LOCK(CONCAT('strings-queue:migrate:', CRC32(DATABASE())))").await?;
+    conn.query_drop(format!("SET SESSION lock_wait_timeout = {TABLE_WAIT_SECS}")).await?;
     lease.keep();
     Ok(before)
 }

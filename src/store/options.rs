@@ -13,6 +13,9 @@ pub const WAIT_TIMEOUT_SECS: usize = 31_536_000;
 pub(super) const SESSION_MODE: &str = "time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
 /// How long a statement of ours waits for a row lock, in seconds.
 const LOCK_WAIT_SECS: u32 = 5;
+/// How long one waits for a table that somebody alters or locks, in seconds. The server looks at nothing else meanwhile:
+/// a statement that we have given up would wait on, as long as the table is kept, and the next one beside it.
+pub(super) const TABLE_WAIT_SECS: u32 = 20;
 /// After so long a silence the kernel asks the peer whether it is still there; how often it asks again, and when it gives
 /// up, are the machine's settings (on Linux, eleven minutes later).
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -48,7 +51,7 @@ pub fn connect_options(database: &DatabaseConfig, host: &HostPort, encrypted: bo
 fn session_settings() -> String {
     format!(
         "SET SESSION {SESSION_MODE}, wait_timeout = {WAIT_TIMEOUT_SECS}, \
-         innodb_lock_wait_timeout = {LOCK_WAIT_SECS}, autocommit = 1, sql_safe_updates = 0, sql_big_selects = 1, \
+         innodb_lock_wait_timeout = {LOCK_WAIT_SECS}, lock_wait_timeout = {TABLE_WAIT_SECS}, autocommit = 1, sql_safe_updates = 0, sql_big_selects = 1, \
          sql_select_limit = 18446744073709551615 /*M!100600 , max_statement_time = 0 */ \
          /*!80000 , max_execution_time = 0 */, NAMES utf8mb4 COLLATE utf8mb4_unicode_ci"
     )

@@ -99,12 +99,18 @@ impl Owner {
 
     /// Holds the lock for as long as this is polled, and tells whether it does. Never ends by itself.
     pub async fn keep(mut self, held: watch::Sender<bool>) {
+        let mut told = false;
         loop {
             let Err(error) = self.guard(&held).await else { continue };
             // The first new try is made at once. While the database is away, everybody else says so.
             if held.send_replace(false) {
                 tracing::warn!(%error, "a connection of the dispatcher's lock broke; making a new one");
+                told = false;
             } else {
+                // That it is there and refuses is nobody else's to say.
+                if error.code().is_some() && !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, "the dispatcher's lock cannot be had; others may take us for dead");
+                }
                 tracing::debug!(%error, "the dispatcher's lock is not held");
                 tokio::time::sleep(RETAKE_PAUSE).await;
             }

@@ -13,12 +13,13 @@ const INLINE_BODY_BYTES: usize = 32 * 1024;
 /// A row that can be claimed.
 pub(super) const WORKABLE: &str = "state IN ('available', 'retryable') AND run_at <= @strings_queue_now";
 
-/// What is read of a row; the texts only of those that are ours or become so.
+/// What is read of a row; the texts only of those that are ours or become so. Nobody can reckon how long ago a `run_at`
+/// of zero was, which a session without strict mode may store.
 pub(super) fn readable_columns(token: &str) -> String {
     let readable = format!("claim_token <=> {token} OR ({WORKABLE})");
     format!(
         "id, CAST(state AS CHAR), claim_token <=> {token}, \
-         TIMESTAMPDIFF(MICROSECOND, @strings_queue_now, run_at), attempt, http_method, \
+         COALESCE(TIMESTAMPDIFF(MICROSECOND, @strings_queue_now, run_at), 0), attempt, http_method, \
          IF({readable}, CAST(url AS BINARY), ''), LENGTH(body), \
          IF(({readable}) AND LENGTH(body) <= {INLINE_BODY_BYTES}, CAST(body AS BINARY), NULL), \
          timeout_secs, remaining_retries, retry_delay_secs, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED), \
@@ -69,13 +70,13 @@ impl SeenRow {
         let ours = column(&mut row, 2)?;
         let stored_bytes: Option<u64> = column(&mut row, 7)?;
         let inline: Option<Vec<u8>> = column(&mut row, 8)?;
-        let (attempt, timeout_secs) = (column(&mut row, 4)?, column(&mut row, 9)?);
+        let (attempt, timeout_secs): (u32, i32) = (column(&mut row, 4)?, column(&mut row, 9)?);
         let expires_in_micros: Option<i64> = column(&mut row, 14)?;
         let claimed_before = state == Some(JobState::Executing);
         let job = ClaimedJob {
             id: JobId(column(&mut row, 0)?),
             token: asked.token,
-            attempt: Attempt(if claimed_before { attempt } else { attempt + 1 }),
+            attempt: Attempt(if claimed_before { attempt } else { attempt.saturating_add(1) }),
             method: text(&mut row, 5)?,
             url: text(&mut row, 6)?,
             body: Body::from_columns(stored_bytes, inline),

@@ -54,7 +54,7 @@ impl Session {
         let kept = self.landed.take().filter(|landed| landed.moves == self.servers.moves());
         let landed = match kept {
             Some(landed) => landed,
-            None => self.servers.open().await?,
+            None => self.servers.open().await.map_err(StoreError::of_connecting)?,
         };
         self.at.store(landed.moves, Ordering::Relaxed);
         Ok(Lease { landed, session: self })

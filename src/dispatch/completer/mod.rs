@@ -11,6 +11,7 @@ use crate::metrics::{Counter, Metrics};
 use crate::reconnect::ReconnectPauses;
 use crate::store::{FinishReport, Finished, HistoryLine, Session, StoreError, release};
 use sending::Sending;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -41,6 +42,8 @@ pub struct Completer {
     pub metrics: Arc<Metrics>,
     /// Ends the waiting for an unreachable database or a locked row, when the service must stop.
     pub give_up: CancellationToken,
+    /// Jobs whose results were refused, of the batch that is being written; none at first.
+    pub refused: HashSet<JobId>,
     /// Whether results were left unwritten; false at first.
     pub abandoned: bool,
     /// What is to be written to rows that other sessions keep locked; empty at first.
@@ -79,7 +82,11 @@ impl Completer {
             let held = batch.split_off(locked);
             self.hold(held);
         }
-        for done in batch.done {
+        for mut done in batch.done {
+            // What came to be of its job meanwhile, one look tells: word of it may have come during the call.
+            if self.refused.remove(&done.id) {
+                done.retry_in = Some(Duration::ZERO);
+            }
             // The dispatcher listens until the last job is done.
             let _ = self.done.send(done).await;
         }
@@ -96,6 +103,7 @@ impl Completer {
         let Some(conclusion) = conclude(&ended.outcome, ended.budget, &self.policy, rand::random()) else {
             return batch.give_back(&ended);
         };
+        batch.bytes += conclusion.new_url.as_ref().map_or(0, String::len);
         batch.lines.extend(ended.lines);
         batch.done.push(Done { id: ended.id, retry_in: conclusion.retry_in });
         let response = ended.outcome.into_response();
@@ -103,11 +111,12 @@ impl Completer {
     }
 
     /// Counts what has been written, and says what was refused.
-    fn tell(&self, finished: &[Finished], FinishReport { refused, locked }: &FinishReport) {
+    fn tell(&mut self, finished: &[Finished], FinishReport { refused, locked }: &FinishReport) {
         self.metrics.add(Counter::FinishesRefused, refused.len() as u64);
         for job in refused {
             tracing::warn!(job = job.0, "{}", messages::refused(*job));
         }
+        self.refused.extend(refused);
         let written = |one: &&Finished| !refused.contains(&one.id) && !locked.contains(&one.id);
         for one in finished.iter().filter(written) {
             self.metrics.increment(match one.conclusion.result_code {

@@ -23,7 +23,7 @@ const LOOKS_ONCE: u32 = 11;
 impl Dispatcher {
     /// Starts claims for as many jobs as there are free slots.
     pub(super) fn start_claims(&mut self) {
-        if self.idle_lanes.is_empty() || self.waits_for_more() {
+        if self.idle_lanes.is_empty() || self.looks_dead() || self.waits_for_more() {
             return;
         }
         while !self.idle_lanes.is_empty() {
@@ -64,12 +64,12 @@ impl Dispatcher {
     /// When there are slots again for jobs whose host gets them in portions.
     pub(super) fn next_portion(&self) -> Option<Instant> {
         let waiting = self.waiting.unread() + self.waiting.parked() > 0;
-        if waiting { self.parts.slots.next_portion() } else { None }
+        if waiting && self.failure.is_none() { self.parts.slots.next_portion() } else { None }
     }
 
     /// When to claim at the latest.
     pub(super) fn claim_by(&self) -> Option<Instant> {
-        let claims = self.stopping.is_none() && self.failure.is_none();
+        let claims = self.stopping.is_none() && self.failure.is_none() && !self.looks_dead();
         self.claim_at
             .filter(|_| claims && self.waiting.unread() + self.waiting.parked() > 0 && !self.idle_lanes.is_empty())
     }

@@ -2,7 +2,7 @@
 
 use super::{Dispatcher, Mode};
 use crate::dispatch::lanes::Report;
-use crate::dispatch::sweeper::{SweepFound, SweepKind, SweepReport};
+use crate::dispatch::sweeper::{More, SweepFound, SweepKind, SweepReport, Which};
 use crate::job::JobId;
 use crate::metrics::Counter;
 use crate::store::DueJob;
@@ -56,11 +56,13 @@ impl Dispatcher {
 
     /// Starts a sweep that is due, or reads the next page when little is left of the last one.
     pub(super) fn start_sweep(&mut self) {
-        let room = self.waiting.unread() < LOW_WATER
-            && self.timers.len() < TIMERS_ENOUGH
-            && self.waiting.parked() < PARKED_ENOUGH;
-        let sweep = self.sweep_due || self.sweep_cause.is_some() || (self.overflow && room);
-        let refill = self.more && room;
+        let room = self.waiting.unread() < LOW_WATER && self.waiting.parked() < PARKED_ENOUGH;
+        // While there are many timers, what is due is read all the same.
+        let few_timers = self.timers.len() < TIMERS_ENOUGH || self.parts.mode == Mode::Once;
+        let which = if few_timers { Which::DueSoon } else { Which::Due };
+        let overflow = self.overflow || (self.timers_dropped && which == Which::DueSoon);
+        let sweep = self.sweep_due || self.sweep_cause.is_some() || (overflow && room);
+        let refill = room && (self.more == More::Due || (self.more == More::DueSoon && which == Which::DueSoon));
         if !(sweep || refill) {
             return;
         }
@@ -71,15 +73,16 @@ impl Dispatcher {
             let before = self.sweeping_because;
             self.sweeping_because = Reasons {
                 cause: SweepCause::graver(self.sweep_cause.take(), before.cause),
-                overflow: self.overflow || before.overflow,
+                overflow: overflow || before.overflow,
                 degraded: self.parts.sweep_pace.borrow().degraded || before.degraded,
             };
             (self.sweep_due, self.overflow) = (false, false);
+            self.timers_dropped &= which == Which::Due;
             let ended = std::mem::take(&mut self.ended);
             self.being_rescued.clone_from(&ended);
-            self.lanes.spawn(async { Report::Swept(Box::new(sweeper.sweep(ended).await)) });
+            self.lanes.spawn(async move { Report::Swept(Box::new(sweeper.sweep(ended, which).await)) });
         } else {
-            self.lanes.spawn(async { Report::Swept(Box::new(sweeper.refill().await)) });
+            self.lanes.spawn(async move { Report::Swept(Box::new(sweeper.refill(which).await)) });
         }
     }
 
@@ -87,11 +90,11 @@ impl Dispatcher {
         self.idle_sweeper = Some(report.sweeper);
         let mut gone = std::mem::take(&mut self.being_rescued);
         match report.found {
-            Ok(found) if report.kind == SweepKind::Leftovers => self.take_leftovers(&found.jobs),
+            Ok(found) if report.kind == SweepKind::Leftovers => self.take_leftovers(&found),
             Ok(found) => {
                 let (kind, jobs, rescued) = (report.kind, found.jobs.len(), found.rescued.len());
                 let because = self.sweeping_because;
-                tracing::debug!(?kind, jobs, rescued, more = found.more, ?because, "the table was searched");
+                tracing::debug!(?kind, jobs, rescued, more = ?found.more, ?because, "the table was searched");
                 if kind == SweepKind::Whole {
                     self.sweeping_because = Reasons::default();
                     // Those too that turned out to be gone meanwhile.
@@ -114,7 +117,7 @@ impl Dispatcher {
                 tracing::warn!(%error, "the sweep failed; trying again");
                 // The next one looks at their locks again.
                 self.ended.append(&mut gone);
-                self.more = false;
+                self.more = More::Nothing;
                 self.next_sweep = Instant::now() + AFTER_FAILURE;
             }
         }
@@ -137,9 +140,12 @@ impl Dispatcher {
         }
     }
 
+    /// What is further away than the horizon needs no timer: sweeps find it in time.
     pub(super) fn set_timer(&mut self, job: JobId, at: Instant) {
-        if !self.timers.set(job, at) {
-            self.overflow = true;
+        if at > Instant::now() + self.parts.horizon {
+            self.timers.cancel(job);
+        } else if !self.timers.set(job, at) {
+            self.timers_dropped = true;
         }
     }
 
@@ -150,7 +156,12 @@ impl Dispatcher {
         let Reasons { cause, overflow, degraded } = because;
         // What was told of and not kept can't be told from what was not told of; at a start, nothing has been yet.
         let unclear = overflow && !matches!(cause, Some(SweepCause::Start | SweepCause::Gap));
-        if unclear || self.more || self.overflow || self.parts.mode == Mode::Once {
+        if unclear
+            || self.more != More::Nothing
+            || self.overflow
+            || self.timers_dropped
+            || self.parts.mode == Mode::Once
+        {
             return;
         }
         let overdue = found.jobs.iter().filter(|job| job.due_in_micros < -LOST_AFTER_MICROS);

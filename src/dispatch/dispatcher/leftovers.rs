@@ -3,8 +3,8 @@
 
 use super::{Dispatcher, Mode};
 use crate::dispatch::lanes::Report;
+use crate::dispatch::sweeper::SweepFound;
 use crate::job::JobId;
-use crate::store::DueJob;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -54,13 +54,16 @@ impl Dispatcher {
     }
 
     /// Takes as many as we can call at once, the youngest first: their home takes the oldest. Looks again for as long as
-    /// there is any job that is not ours, even one whose grace is not over yet.
-    pub(super) fn take_leftovers(&mut self, jobs: &[DueJob]) {
+    /// there is any job that is not ours, even one whose grace is not over yet; and when the next one is due.
+    pub(super) fn take_leftovers(&mut self, found: &SweepFound) {
         let grace = i64::try_from(GRACE.as_micros()).unwrap_or(0);
         let free = self.parts.slots.free_for_unknown();
-        let unknown = || jobs.iter().rev().filter(|job| !self.waiting.knows(job.id));
+        let unknown = || found.jobs.iter().rev().filter(|job| !self.waiting.knows(job.id));
         if unknown().next().is_some() {
             self.leftovers_at = Some(Instant::now() + GRACE);
+        } else if let Some(next) = found.next_due {
+            let at = Instant::now() + next + GRACE;
+            self.leftovers_at = Some(self.leftovers_at.map_or(at, |planned| planned.min(at)));
         }
         let taken: Vec<JobId> =
             unknown().filter(|job| job.due_in_micros < -grace).map(|job| job.id).take(free).collect();

@@ -20,7 +20,7 @@ use super::lanes::Report;
 use super::ready::Ready;
 use super::request::HostKeys;
 use super::slots::HostKey;
-use super::sweeper::Sweeper;
+use super::sweeper::{More, Sweeper};
 use super::timers::Timers;
 use super::waiting::Waiting;
 use crate::job::JobId;
@@ -28,6 +28,7 @@ use crate::store::{Session, StoreError};
 use crate::wakeup::SweepCause;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -51,6 +52,8 @@ pub struct Dispatcher {
     misses: HashMap<JobId, u32>,
     /// The other dispatchers that are watched.
     peers: HashSet<String>,
+    /// Whether we hold the lock that shows we live.
+    lock_held: watch::Receiver<bool>,
     /// Which dispatcher looks at a job first.
     homes: Homes,
     /// When to look which other dispatchers have jobs, and until when.
@@ -66,9 +69,11 @@ pub struct Dispatcher {
     /// When a claim that waits for more slots is made at the latest.
     claim_at: Option<Instant>,
     /// The table holds more workable rows than were read.
-    more: bool,
-    /// Hints or timers were dropped: read the backlog from its beginning.
+    more: More,
+    /// Hints were dropped: read the backlog from its beginning.
     overflow: bool,
+    /// Timers were dropped: the same, once there are not so many any more.
+    timers_dropped: bool,
     /// A sweep is wanted at once.
     sweep_cause: Option<SweepCause>,
     /// Why the sweep that is under way was begun, or the one that failed last.
@@ -95,7 +100,7 @@ impl Dispatcher {
     pub fn new(mut parts: Parts, hosts_lane: Session, sweeper: Sweeper) -> Dispatcher {
         let idle_lanes = std::mem::take(&mut parts.claim_lanes);
         let homes = Homes::new(&parts.terms.dispatcher);
-        let suspects_lane = parts.store.session();
+        let (suspects_lane, lock_held) = (parts.store.session(), sweeper.own_lock.held.clone());
         Dispatcher {
             parts,
             idle_lanes,
@@ -108,6 +113,7 @@ impl Dispatcher {
             timers: Timers::default(),
             misses: HashMap::new(),
             peers: HashSet::new(),
+            lock_held,
             homes,
             look_at_owners: None,
             leftovers_at: None,
@@ -115,8 +121,9 @@ impl Dispatcher {
             being_rescued: Vec::new(),
             held_up_since: None,
             claim_at: None,
-            more: false,
+            more: More::Nothing,
             overflow: false,
+            timers_dropped: false,
             sweep_cause: Some(SweepCause::Start),
             sweeping_because: intake::Reasons::default(),
             next_sweep: Instant::now() + FAR_AWAY,
@@ -157,6 +164,8 @@ impl Dispatcher {
                 () = tokio::time::sleep_until(wake_at) => self.on_time(),
                 () = self.parts.stop.cancelled(), if self.stopping.is_none() => self.begin_stop(),
                 Ok(()) = self.parts.sweep_pace.changed() => self.plan_sweep(),
+                // Claims may be made again.
+                Ok(()) = self.lock_held.changed() => {}
             }
         }
     }
@@ -259,8 +268,9 @@ impl Dispatcher {
 
     fn has_workable(&self) -> bool {
         let due = self.timers.next().is_some_and(|at| at <= Instant::now());
-        due || self.more
+        due || self.more != More::Nothing
             || self.overflow
+            || self.timers_dropped
             || self.sweep_cause.is_some()
             || !self.waiting.is_idle()
             || !self.misses.is_empty()

@@ -55,6 +55,8 @@ pub struct Parts {
     pub store: Store,
     /// The most rows one claim takes.
     pub batch_size: usize,
+    /// What falls due within this has a timer.
+    pub horizon: Duration,
     /// How long a stop waits for calls in flight.
     pub drain: Duration,
     /// Told of each recorded job.

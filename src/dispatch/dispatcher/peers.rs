@@ -47,6 +47,11 @@ impl Dispatcher {
         self.sweep_due |= self.on_owners(owners);
     }
 
+    /// Whether the others must take us for dead: what we claimed now they would take back, and call beside us.
+    pub(super) fn looks_dead(&self) -> bool {
+        !self.peers.is_empty() && !*self.lock_held.borrow()
+    }
+
     /// Watches those that are not watched yet, and looks again when the first claim of another has expired. True: one
     /// has already.
     pub(super) fn on_owners(&mut self, mut owners: Vec<JobOwner>) -> bool {

@@ -165,7 +165,7 @@ fn ends_are_told(story: &Story) -> bool {
     (story.lines.succeeded, story.lines.permanent) == (is(0), is(1))
 }
 
-/// The log's last word is the row's: the same result, of the same try.
+/// The last word of the log is the row's: the same result, of the same try.
 fn last_line_tells_the_end(story: &Story) -> bool {
     let Story { id, attempt, .. } = *story;
     if given_up(story) {

@@ -301,3 +301,27 @@ async fn what_comes_in_while_one_of_two_dispatchers_is_frozen_is_called_by_the_o
         ledger::assert_lost_only_to(service, &[]);
     }
 }
+
+/// Nothing else happens meanwhile that would have the other one look.
+#[tokio::test(flavor = "multi_thread")]
+async fn scheduled_jobs_of_a_frozen_dispatcher_are_called_by_the_other_when_they_are_due() {
+    let (database, receiver) = stage().await;
+    let ini = database.ini(NO_SWEEP);
+    let (mut frozen, mut other) = (following(&ini).await, following(&ini).await);
+    // Both have worked, and know of each other.
+    job().url(receiver.url("/work")).insert_times(&database, 200).await;
+    receiver.wait_for(200, Duration::from_secs(20)).await;
+    let scheduled = job().url(receiver.url("/work")).run_at_in(5_000).insert_times(&database, 40).await;
+    let due = Instant::now() + Duration::from_secs(5);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    frozen.signal(Signal::STOP);
+    receiver.wait_for(200 + scheduled.len(), Duration::from_secs(20)).await;
+    let late = due.elapsed();
+    frozen.signal(Signal::CONT);
+    assert!(late < RESCUED_WITHIN, "the last was called {late:?} after it was due");
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    for service in [&mut frozen, &mut other] {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    }
+}

@@ -47,6 +47,12 @@ pub fn assert_lost_only_to(service: &Service, causes: &[&str]) {
     assert_eq!(counted.collect::<Counted>(), told);
 }
 
+/// Nothing but its start made the service search the table: at once, when the log is followed, and a moment later.
+pub fn assert_swept_only_at_the_start(service: &Service) {
+    let counted = counted(service);
+    assert!(counted["sweeps"] <= 3, "{counted:?}");
+}
+
 /// Something was lost for this cause, and nothing for any other; how many jobs.
 pub fn assert_lost_to(service: &Service, cause: &str) -> u64 {
     assert_lost_only_to(service, &[cause]);

@@ -85,3 +85,40 @@ async fn an_owner_that_no_server_takes_as_a_lock_name_holds_up_no_rescue() {
     let _service = following(&database.ini(NO_SWEEP)).await;
     until("both were taken back and done", SETTLES, async || receiver.count() == 2).await;
 }
+
+/// One of two gets no connection for its lock, while those for its deeds stand: the other takes it for dead. It claims
+/// nothing then, or every call of it would be made twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispatcher_that_looks_dead_to_another_claims_nothing_until_it_has_its_lock_again() {
+    let (database, receiver) = stage().await;
+    let proxy = Proxy::start(database.server().address()).await;
+    let mut lockless = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
+    let mut other = following(&database.ini(NO_SWEEP)).await;
+    // Both have worked, and know of each other.
+    job().url(receiver.url("/work")).insert_times(&database, 200).await;
+    receiver.wait_for(200, Duration::from_secs(20)).await;
+    let dispatcher = format!(":{}:", lockless.pid().as_raw_pid());
+    let named = format!("SELECT DISTINCT claimed_by FROM queued_job WHERE claimed_by LIKE '%{dispatcher}%'");
+    let dispatcher: String = database.query_one(&named).await;
+    answer_by_plan_and(&receiver, |answer, _| answer.after(Duration::from_secs(3)));
+    proxy.refuse().await;
+    let mut killed = 0;
+    until("its lock is free", SETTLES, async || {
+        let Some(holder) = lock_holder(&database, &dispatcher).await else { return killed > 0 };
+        kill(&database, holder).await;
+        killed += 1;
+        false
+    })
+    .await;
+    // Longer than a death is waited for.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    job().url(receiver.url("/work")).insert_times(&database, 40).await;
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.calls, found.extra_calls, found.taken_back), (240, 0, 0), "{found:?}");
+    proxy.accept().await;
+    let held = async || lock_holder(&database, &dispatcher).await.is_some();
+    until("it has its lock again", SETTLES, held).await;
+    for service in [&mut lockless, &mut other] {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    }
+}

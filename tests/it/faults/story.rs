@@ -24,7 +24,7 @@ pub struct Story {
     /// Whether the times of the last start and finish are there and in order.
     pub times_in_order: bool,
     pub lines: Lines,
-    /// The last line, but for those that tell of a result that came too late.
+    /// What was told last, by the times of the lines; but for results that came too late.
     pub last_line: String,
     /// How often the handler was called for each try.
     pub calls: BTreeMap<u32, u32>,
@@ -112,9 +112,10 @@ async fn read_lines(database: &TestDatabase) -> HashMap<u64, Lines> {
 }
 
 async fn read_last_lines(database: &TestDatabase) -> HashMap<u64, String> {
-    let last = "SELECT MAX(id) AS id FROM queued_job_log WHERE msg NOT LIKE '%] Result refused%' GROUP BY job_id";
-    let lines = format!("SELECT job_id, msg FROM queued_job_log JOIN ({last}) AS ends USING (id)");
-    database.query::<(u64, String)>(&lines).await.into_iter().collect()
+    let lines = "SELECT job_id, msg FROM (SELECT job_id, msg, ROW_NUMBER() OVER \
+                 (PARTITION BY job_id ORDER BY created_at DESC, id DESC) AS place FROM queued_job_log \
+                 WHERE msg NOT LIKE '%] Result refused%') AS told WHERE place = 1";
+    database.query::<(u64, String)>(lines).await.into_iter().collect()
 }
 
 fn lines_of_row(row: &Row) -> Lines {

@@ -36,7 +36,7 @@ async fn write_and_check((database, receiver): &(TestDatabase, Receiver), jobs: 
     assert_eq!((found.jobs, found.extra_calls, found.taken_back), (jobs, 0, 0), "{found:?}");
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
     ledger::assert_nothing_lost(&service);
-    assert_eq!(ledger::counted(&service).get("sweeps"), Some(&2), "those of the start");
+    ledger::assert_swept_only_at_the_start(&service);
     found
 }
 
@@ -154,4 +154,36 @@ async fn a_row_that_an_application_keeps_locked_waits_alone() {
     assert_eq!((found.jobs, found.extra_calls), (20, 0), "{found:?}");
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
     ledger::assert_nothing_lost(&service);
+}
+
+/// More jobs wait for their time than are read ahead, and then more than are remembered come at once, due already.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_are_due_do_not_wait_behind_those_that_fall_due_later() {
+    let (later, due) = (times(0, 60_000), times(0, 25_000));
+    if later == 0 {
+        return;
+    }
+    let (database, receiver) = stage().await;
+    let rows = |count: usize, run_at: &str| {
+        format!(
+            "SET SESSION cte_max_recursion_depth = 100000; INSERT INTO queued_job (http_method, url, run_at) \
+             WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count}) \
+             SELECT 'post', '{}', {run_at} FROM numbers",
+            receiver.url("/work")
+        )
+    };
+    let depth = |sql: String| {
+        if TestServer::get().is_mysql() {
+            sql
+        } else {
+            sql.replace("cte_max_recursion_depth", "max_recursive_iterations")
+        }
+    };
+    database.execute(&depth(rows(later, "NOW(6) + INTERVAL 50 MINUTE"))).await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    database.execute(&depth(rows(due, "NOW(6)"))).await;
+    receiver.wait_for(due, Duration::from_secs(120)).await;
+    assert_eq!(receiver.count(), due);
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
 }

@@ -1,8 +1,9 @@
 //! Retries: how many, when, and what they cost.
 
-use super::{Rig, Seen};
+use super::{Rig, SOON, Seen};
 use crate::support::factory::{back_date, job};
-use crate::support::receiver::{Answer, Receiver};
+use crate::support::receiver::{Answer, Gate, Receiver};
+use std::time::Duration;
 
 /// The first tries of a job whose handler is never ready, each made due by hand.
 async fn tries(rig: &Rig, receiver: &Receiver, count: u32) -> Vec<Seen> {
@@ -105,4 +106,27 @@ async fn a_permanent_failure_after_a_temporary_one_leaves_what_is_left() {
     let seen = rig.finish(job().url(receiver.url("/")).retry_delay(0)).await;
     assert_eq!((seen.state.as_str(), seen.result_code), ("discarded", Some(1)));
     assert_eq!((seen.attempt, seen.remaining_retries), (2, 4));
+}
+
+/// An operator stops a job during its call, and lets it begin anew.
+#[tokio::test]
+async fn a_job_that_is_made_available_again_during_its_call_is_called_again() {
+    let (rig, receiver, gate) = (Rig::start("").await, Receiver::start().await, Gate::closed());
+    receiver.on("/", Answer::ok().behind(&gate));
+    rig.service.wait_for_line("following the log", SOON).await;
+    // The last sweep of the start is over.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let id = job().url(receiver.url("/")).insert(&rig.database).await;
+    receiver.wait_for(1, SOON).await;
+    for state in ["cancelled", "available"] {
+        rig.database
+            .execute(&format!("UPDATE queued_job SET state = '{state}', claim_token = NULL WHERE id = {id}"))
+            .await;
+    }
+    // Word of it has come, and found the job in its call.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    gate.open();
+    let seen = rig.finished(id).await;
+    seen.assert_done();
+    assert_eq!((receiver.count(), seen.attempt), (2, 2), "{seen:?}");
 }

@@ -136,3 +136,24 @@ async fn a_thousand_unusable_rows_among_a_thousand_good_ones_delay_none_of_them(
     gate.open();
     slow.wait_for(100, SOON).await;
 }
+
+/// What a trigger or a check of somebody's own refuses, whatever we do.
+#[tokio::test]
+async fn a_row_that_the_server_lets_nobody_claim_holds_up_no_other() {
+    let (rig, receiver) = (Rig::start("").await, Receiver::start().await);
+    rig.service.wait_for_line("following the log", SOON).await;
+    let trigger = "CREATE TRIGGER keeps BEFORE UPDATE ON queued_job FOR EACH ROW \
+                   IF NEW.url LIKE '%kept' AND NEW.state = 'executing' THEN SIGNAL SQLSTATE '45000'; END IF";
+    rig.database.conn().await.query_drop(trigger).await.unwrap();
+    let row = |path: &str| format!("('post', '{}')", receiver.url(path));
+    for _ in 0..3 {
+        let before = receiver.count();
+        let rows = [vec![row("/kept")], vec![row("/"); 20], vec![row("/kept")]].concat().join(", ");
+        rig.database.execute(&format!("INSERT INTO queued_job (http_method, url) VALUES {rows}")).await;
+        until("the others are called", SOON, async || receiver.count() == before + 20).await;
+    }
+    let kept = "SELECT COUNT(*) FROM queued_job WHERE state = 'available' AND url LIKE '%kept'";
+    assert_eq!(rig.database.query_one::<u64>(kept).await, 6);
+    rig.service.wait_for_line("a job could not be claimed", SOON).await;
+    assert_eq!(receiver.requests_for("/kept").len(), 0);
+}

@@ -5,8 +5,8 @@ use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use mysql_async::prelude::Queryable;
 use std::time::Duration;
-use strings_queue::job::Attempt;
-use strings_queue::store::{ClaimToken, Missed, claim};
+use strings_queue::job::{Attempt, JobState};
+use strings_queue::store::{ClaimToken, Missed, PageEnd, claim, read_backlog};
 
 #[tokio::test]
 async fn only_workable_rows_that_are_due_are_taken_and_of_each_other_it_is_told_why() {
@@ -127,4 +127,26 @@ async fn a_try_after_a_finished_one_is_no_part_of_the_old_claim() {
     user.query_drop("UPDATE queued_job SET state = 'completed'").await.unwrap();
     let again = claim(&mut session, &terms("me"), token, &ids(&[key])).await.unwrap();
     assert_eq!(reason(&again, key), Some(Missed::Final));
+}
+
+/// What only a careless session stores: the most tries that there can be, and a time that is none.
+#[tokio::test]
+async fn rows_with_absurd_values_are_found_and_claimed_beside_others() {
+    let database = TestDatabase::with_schema().await;
+    let tried = job().set("attempt", u32::MAX).insert(&database).await;
+    let timeless = job().insert(&database).await;
+    let good = job().insert(&database).await;
+    let mut user = database.conn().await;
+    let zero = format!("SET SESSION sql_mode = ''; UPDATE queued_job SET run_at = 0 WHERE id = {timeless}");
+    user.query_drop(zero).await.unwrap();
+    let mut session = session(&database);
+    let from_the_beginning = (&PageEnd::default(), Duration::ZERO);
+    let page = read_backlog(&mut session, JobState::Available, from_the_beginning, 10).await.unwrap();
+    let found: Vec<u64> = page.jobs.iter().map(|job| job.id.0).collect();
+    assert_eq!((found[0], found.len()), (timeless, 3), "{page:?}");
+    let claimed = claim_all(&mut session, "me", &[tried, timeless, good]).await;
+    let attempts: Vec<Attempt> = claimed.iter().map(|job| job.attempt).collect();
+    assert_eq!(attempts, [Attempt(u32::MAX), Attempt(1), Attempt(1)]);
+    let stored: u32 = database.query_one(&format!("SELECT attempt FROM queued_job WHERE id = {tried}")).await;
+    assert_eq!(stored, u32::MAX);
 }
