@@ -3,10 +3,11 @@
 use super::{NO_SWEEP, SOON, all_stop, count, following, load, report, slow};
 use crate::faults::checker::Found;
 use crate::faults::load::Load;
-use crate::support::cluster::ELECTED;
+use crate::support::cluster::{DATABASE, ELECTED};
 use crate::support::group::Group;
 use crate::support::receiver::Receiver;
 use crate::support::service::Service;
+use crate::support::turn::Turn;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// What every scenario stands on.
 struct Scene {
+    turn: Turn,
     group: Group,
     receiver: Receiver,
     services: [Service; 2],
@@ -24,6 +26,7 @@ struct Scene {
 impl Scene {
     /// Services with the primary last in their list, under load.
     async fn start() -> Option<Scene> {
+        let turn = Turn::take_all().await;
         let group = Group::start().await;
         if group.is_none() {
             report("a group", "left out: the server has no Group Replication");
@@ -35,7 +38,7 @@ impl Scene {
         let services = [following(&ini).await, following(&ini).await];
         let load = load::start(&group.cluster, &receiver);
         load.until_more(200, SOON).await;
-        Some(Scene { group, receiver, services, load })
+        Some(Scene { turn, group, receiver, services, load })
     }
 
     /// What was committed from now on is called too; how long it took until the first call.
@@ -54,6 +57,7 @@ impl Scene {
         let found = load::stop_and_check(&self.group.cluster, &self.receiver, self.load).await;
         found.assert_doubled_nothing();
         all_stop(self.services).await;
+        drop(self.turn);
         found
     }
 }
@@ -120,7 +124,7 @@ async fn a_stop_during_an_election_ends_in_time() {
     let Some(mut scene) = Scene::start().await else { return };
     let [mut stops, other] = scene.services;
     let of_the_one = format!(
-        "SELECT COUNT(*) FROM queued_job WHERE state = 'executing' AND claimed_by LIKE '%:{}:%'",
+        "SELECT COUNT(*) FROM {DATABASE}.queued_job WHERE state = 'executing' AND claimed_by LIKE '%:{}:%'",
         stops.pid().as_raw_pid()
     );
     scene.group.cluster.members[0].kill().await;
@@ -141,4 +145,5 @@ async fn a_stop_during_an_election_ends_in_time() {
         &format!("{found:?}; ended after {took:.1?}, exit code {code:?}, {left} claims left"),
     );
     all_stop([other]).await;
+    drop(scene.turn);
 }

@@ -6,6 +6,7 @@ use crate::support::cluster::DATABASE;
 use crate::support::pair::Pair;
 use crate::support::proxy::Proxy;
 use crate::support::receiver::{Answer, Gate, Receiver};
+use crate::support::turn::Turn;
 use crate::support::wait::until;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -17,6 +18,7 @@ const SLOW: &str = "/work?slow";
 /// Two of them: neither takes the other for dead, though the locks of both are gone with the primary.
 #[tokio::test]
 async fn the_services_go_on_with_the_replica_that_was_promoted() {
+    let _turn = Turn::take_all().await;
     let mut pair = Pair::start().await;
     let receiver = load::handler().await;
     answer_by_plan_and(&receiver, |answer, call| {

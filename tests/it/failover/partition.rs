@@ -3,6 +3,7 @@
 use super::{NO_SWEEP, SOON, all_stop, count, following, load, report, slow};
 use crate::support::cluster::{ELECTED, writable};
 use crate::support::group::Group;
+use crate::support::turn::Turn;
 use crate::support::wait::until;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ async fn the_primary_is_cut_off(what: &str, options: &[&str]) {
     if !slow() {
         return report(what, "left out: slow");
     }
+    let _turn = Turn::take_all().await;
     let Some((group, islands)) = Group::start_on_islands(options).await else {
         return report(what, "left out: it takes Group Replication, and root and ip for networks of our own");
     };

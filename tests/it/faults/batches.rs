@@ -1,8 +1,10 @@
 //! The same faults with batches forced to one job and forced large, for claims and for results.
 
 use super::load::Load;
-use super::{NO_SWEEP, database, kills, network};
-use crate::support::database::TestDatabase;
+use super::{NO_SWEEP, database, kills, network, stage_in};
+use crate::support::database::{TestDatabase, TestServer};
+use crate::support::receiver::Receiver;
+use crate::support::turn::Turn;
 use std::time::Duration;
 
 /// Jobs in each transaction of the load that makes batches large.
@@ -24,6 +26,12 @@ pub enum Batches {
 }
 
 impl Batches {
+    /// As [`super::stage_on`]. Large batches keep every processor busy.
+    pub async fn stage_on(self, server: &TestServer) -> (TestDatabase, Receiver) {
+        let turn = if self == Batches::Large { Turn::take_all().await } else { Turn::take().await };
+        stage_in(turn, server).await
+    }
+
     pub fn settings(self) -> String {
         let dispatch = match self {
             Batches::Any => "",

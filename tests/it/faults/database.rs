@@ -16,7 +16,7 @@ async fn a_database_killed_or_restarted_under_load_costs_no_job_and_doubles_none
 
 pub(super) async fn killed_or_restarted(batches: Batches) {
     let mut server = OwnServer::start(&[]).await;
-    let (database, receiver) = stage_on(server.access()).await;
+    let (database, receiver) = batches.stage_on(server.access()).await;
     let ini = database.ini(&batches.settings());
     let (mut first, mut second) = (following(&ini).await, following(&ini).await);
     let load = batches.load(&database, &base(&receiver));

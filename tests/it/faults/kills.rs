@@ -6,7 +6,7 @@ use super::load::{Load, Written};
 use super::orphans::OrphanWatch;
 use super::plan::{Plan, answer_by_plan, answer_by_plan_and, attempt_of};
 use super::{ENOUGH, NO_SWEEP, RESCUED_WITHIN, base, following, ledger, report, stage, times};
-use crate::support::database::TestDatabase;
+use crate::support::database::{TestDatabase, TestServer};
 use crate::support::factory::job;
 use crate::support::receiver::{Gate, Received, Receiver};
 use crate::support::service::Service;
@@ -35,7 +35,7 @@ async fn a_service_killed_again_and_again_loses_nothing_and_doubles_only_what_wa
 }
 
 pub(super) async fn killed_again_and_again(batches: Batches) {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = batches.stage_on(TestServer::get()).await;
     answer_by_plan(&receiver, batches.calls_take());
     let ini = database.ini(&batches.settings());
     let load = batches.load(&database, &base(&receiver));

@@ -93,7 +93,10 @@ async fn stage() -> (TestDatabase, Receiver) {
 
 /// The same on another server. It waits for the scenario's turn.
 async fn stage_on(server: &TestServer) -> (TestDatabase, Receiver) {
-    let turn = Turn::take().await;
+    stage_in(Turn::take().await, server).await
+}
+
+async fn stage_in(turn: Turn, server: &TestServer) -> (TestDatabase, Receiver) {
     let database = TestDatabase::with_schema_on(server).await.in_turn(turn);
     let receiver = Receiver::start().await;
     plan::answer_by_plan(&receiver, Duration::ZERO);

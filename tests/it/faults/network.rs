@@ -5,6 +5,7 @@ use super::checker::{Found, check};
 use super::load::Load;
 use super::plan::answer_by_plan;
 use super::{ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, following, ledger, report, stage, times};
+use crate::support::database::TestServer;
 use crate::support::proxy::{CutPoint, Fault, Mode, Proxy, Way};
 use crate::support::wait::until;
 use std::time::Duration;
@@ -26,7 +27,7 @@ async fn connections_of_two_dispatchers_cut_under_load_cost_no_job() {
 }
 
 pub(super) async fn connections_cut(batches: Batches, dispatchers: usize) -> Found {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = batches.stage_on(TestServer::get()).await;
     let proxy = Proxy::start(database.server().address()).await;
     let services = all_following(&database.ini_at(proxy.port(), &batches.settings()), dispatchers).await;
     let load = batches.load(&database, &base(&receiver));
@@ -76,7 +77,7 @@ async fn claims_and_finishes_of_two_dispatchers_cut_at_their_worst_moment_cost_n
 }
 
 pub(super) async fn cut_at_the_worst_moment(batches: Batches, dispatchers: usize) -> Found {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = batches.stage_on(TestServer::get()).await;
     let proxy = Proxy::start(database.server().address()).await;
     let services = all_following(&database.ini_at(proxy.port(), &batches.settings()), dispatchers).await;
     let load = batches.load(&database, &base(&receiver));

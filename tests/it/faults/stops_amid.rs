@@ -277,6 +277,7 @@ async fn stop_with_a_full_disk(what: &str, options: &[&str]) {
         server.bury().await;
         server.start_again().await;
     }
+    load.until_more(20, SETTLES).await;
     let left = assert_told(&database, &format!("a full disk {what}"), (&services[0], code), false).await;
     let found = the_next_one_does_the_rest(&database, &receiver, load).await;
     assert!(found.extra_calls <= left && found.taken_back <= left, "{found:?}, {left} claims left");

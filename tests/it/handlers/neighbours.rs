@@ -9,13 +9,13 @@ use crate::support::names::{NameServer, Told};
 use crate::support::receiver::{Answer, Received, Receiver};
 use crate::support::service::Service;
 use crate::support::tls::Authority;
+use crate::support::turn::Turn;
 use crate::support::wait::until;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// Writers of jobs for the healthy hosts, each with so many a second.
@@ -164,9 +164,8 @@ impl Bad<'_> {
 
     /// Healthy hosts' jobs take at most twice as long with jobs for this one as without them.
     async fn leaves_the_others_as_quick(&self) {
-        // What is measured is no other bad host's doing.
-        static ONE_BY_ONE: Mutex<()> = Mutex::const_new(());
-        let _turn = ONE_BY_ONE.lock().await;
+        // What is measured is nobody else's doing.
+        let _turn = Turn::take_all().await;
         let (mut without, mut with) = (Arm::start(self.names).await, Arm::start(self.names).await);
         let hosts = healthy_hosts(self.names).await;
         self.pile_up(&with.rig).await;
