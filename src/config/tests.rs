@@ -159,7 +159,7 @@ fn the_example_loads_as_it_stands_and_with_every_default_written_out() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_text_makes_it_panic(text in "(\\PC|[\\[\\]:=\\\\#;\n\t\r ]|\\[db\\]\n|host|passwd){0,120}") {
