@@ -195,8 +195,17 @@ test_on_server() {
         if [ ${#filters[@]} -eq 0 ]; then step "benchmark on $name, in small" small_benchmark "$server"; fi
         RUST_TEST_THREADS=$(tests_at_once) step "tests on $name" \
             cargo test --locked --test it -- "${output[@]}" "${filters[@]}"
+        tell_what_was_not_tried "$name"
     fi
     stop_server
+}
+
+# A test that could not try what it is for has passed all the same.
+tell_what_was_not_tried() {
+    local what
+    [ -e "$work/left-out" ] || return 0
+    while IFS= read -r what; do left_out "on $1" "$what"; done < <(sort -u "$work/left-out")
+    rm "$work/left-out"
 }
 
 # The short forms wait more than they work: for the server's disk, for time-outs, for retries that fall due. The slow
@@ -304,7 +313,7 @@ main() {
     chmod 755 "$work"
     # What the tests leave lying about, a server of their own too, is below our folder and goes with it.
     mkdir -m 1777 "$work/tmp"
-    export TMPDIR=$work/tmp
+    export TMPDIR=$work/tmp STRINGS_QUEUE_LEFT_OUT=$work/left-out
     if [ -z "$fast" ]; then check_sources; fi
     test_without_database
     program=$(built_program debug)

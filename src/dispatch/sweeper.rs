@@ -109,12 +109,12 @@ impl Sweeper {
 
     /// Makes a whole sweep: owner, rescue (also from those dispatchers that are known to have ended), and the first
     /// page of the backlog.
-    pub async fn sweep(mut self, ended: Vec<String>, which: Which) -> SweepReport {
+    pub async fn sweep(mut self, ended: Vec<String>) -> SweepReport {
         self.metrics.increment(Counter::Sweeps);
         self.ends = [Some(PageEnd::default()), Some(PageEnd::default())];
-        let found = match self.try_sweep(&ended, which).await {
+        let found = match self.try_sweep(&ended).await {
             // A connection that broke since the last sweep shows it only when it is used; the second try has a new one.
-            Err(StoreError::Connection(_)) => self.try_sweep(&ended, which).await,
+            Err(StoreError::Connection(_)) => self.try_sweep(&ended).await,
             other => other,
         };
         SweepReport { sweeper: self, kind: SweepKind::Whole, found }
@@ -148,14 +148,14 @@ impl Sweeper {
         SweepReport { sweeper: self, kind: SweepKind::NextPage, found }
     }
 
-    async fn try_sweep(&mut self, ended: &[String], which: Which) -> Result<SweepFound, StoreError> {
+    async fn try_sweep(&mut self, ended: &[String]) -> Result<SweepFound, StoreError> {
         leave_read_only(&mut self.session).await?;
         // Others must see that we live before we claim. If the lock can't be had, jobs are still ours until their
         // claims expire, and the rest of the sweep is as needed as ever.
         let _ = timeout(OWN_LOCK, self.own_lock.held.wait_for(|held| *held)).await;
         let rescued = self.rescue_all(ended).await?;
         let owners = read_owners(&mut self.session).await?;
-        Ok(SweepFound { rescued, owners, ..self.next_page(which).await? })
+        Ok(SweepFound { rescued, owners, ..self.next_page(Which::DueSoon).await? })
     }
 
     async fn rescue_all(&mut self, ended: &[String]) -> Result<Vec<JobId>, StoreError> {

@@ -46,6 +46,7 @@ pub async fn claim(
     }
     let asked = Asked { token, at: Instant::now(), terms };
     within_deadline(session.bounds(), async {
+        failpoint!("before-claim", StoreError::Connection("a failpoint".to_owned()));
         let mut lease = session.lease().await?;
         let usual = match jobs {
             [job] => lone_claim::try_claim(&mut lease, terms, token, *job).await,

@@ -32,8 +32,8 @@ pub enum StoreError {
 }
 
 /// Server errors that pass by themselves: too many connections, shutdown, lock wait, too many locks, deadlock, read-only,
-/// interrupted, killed, idle for too long; and of a member of a cluster or a group: not ready, offline, electing, a conflict with what another member
-/// committed.
+/// interrupted, killed, idle for too long; and of a member of a cluster or a group: not ready, offline, electing, a
+/// conflict with what another member committed.
 const PASSING: [u16; 27] = [
     1040, 1047, 1053, 1077, 1079, 1129, 1158, 1159, 1160, 1161, 1180, 1184, 1203, 1205, 1206, 1213, 1226, 1290, 1317,
     1836, 1927, 3032, 3100, 3101, 3797, 3798, 4031,

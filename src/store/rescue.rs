@@ -8,6 +8,7 @@ use super::history::{HistoryLine, history_sql};
 use super::literals::id_list;
 use super::session::{Session, within_deadline};
 use super::transaction::{begin_sql, commit_sql};
+use crate::failpoints::failpoint;
 use crate::job::{JobId, messages};
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
@@ -53,6 +54,7 @@ pub async fn rescue(session: &mut Session, ended: &[String]) -> Result<Rescued, 
         }
         let locked = lock_abandoned(lease.conn(), outstayed, &found).await?;
         take_back(lease.conn(), &locked, &lines(&found, &locked)).await?;
+        failpoint!("rescue-committed", StoreError::Connection("a failpoint".to_owned()));
         lease.keep();
         let given_up = locked.iter().filter(|(_, given_up)| *given_up).count();
         Ok(Rescued { jobs: locked.into_iter().map(|(job, _)| job).collect(), given_up })

@@ -37,6 +37,11 @@ async fn abort_at(place: &str, least: usize) {
 }
 
 #[tokio::test]
+async fn before_a_claim_its_job_is_left_to_the_next() {
+    abort_at("before-claim", 0).await;
+}
+
+#[tokio::test]
 async fn after_a_claim_its_job_is_called_once_by_the_next() {
     abort_at("claim-committed", 0).await;
 }
@@ -59,6 +64,40 @@ async fn before_a_finish_its_job_is_called_again() {
 #[tokio::test]
 async fn after_a_finish_its_job_is_not_called_again() {
     abort_at("finish-committed", 0).await;
+}
+
+/// Four jobs of a dispatcher that died in their calls, taken back by one with this order, and done by it or the next.
+async fn rescued_by(order: &str, aborts: bool) {
+    let stage = Stage::set().await;
+    stage.receiver.on("/", Answer::never());
+    let ids = stage.insert(4).await;
+    let mut first = stage.program("", "");
+    stage.receiver.wait_for(4, SOON).await;
+    first.kill().await;
+    stage.receiver.on("/", Answer::ok());
+    let mut second = stage.program(order, "");
+    if aborts {
+        second.wait_for_exit(SOON).await;
+        second = stage.program("", "");
+    }
+    stage.until_all_final().await;
+    stage.check(&ids, 2).await;
+    for id in &ids {
+        let row = stage.row(*id).await;
+        assert_eq!((row.attempt, row.remaining_retries), (2, 4), "{row:?}");
+    }
+    assert_eq!(stage.lines_with("Job taken back").await, 4);
+    assert_eq!(second.stop(SOON).await, Some(0));
+}
+
+#[tokio::test]
+async fn after_a_rescue_its_jobs_have_paid_one_retry() {
+    rescued_by("rescue-committed=1*return(abort)", true).await;
+}
+
+#[tokio::test]
+async fn a_rescue_whose_answer_is_lost_is_made_once() {
+    rescued_by("rescue-committed=1*return(error)", false).await;
 }
 
 /// The line of a long call goes ahead, and its commit takes long; meanwhile the call ends, and another connection is

@@ -57,12 +57,12 @@ impl Dispatcher {
     /// Starts a sweep that is due, or reads the next page when little is left of the last one.
     pub(super) fn start_sweep(&mut self) {
         let room = self.waiting.unread() < LOW_WATER && self.waiting.parked() < PARKED_ENOUGH;
-        // While there are many timers, what is due is read all the same.
         let few_timers = self.timers.len() < TIMERS_ENOUGH || self.parts.mode == Mode::Once;
+        // While there are many timers, what is due is read all the same.
         let which = if few_timers { Which::DueSoon } else { Which::Due };
-        let overflow = self.overflow || (self.timers_dropped && which == Which::DueSoon);
+        let overflow = self.overflow || (self.timers_dropped && few_timers);
         let sweep = self.sweep_due || self.sweep_cause.is_some() || (overflow && room);
-        let refill = room && (self.more == More::Due || (self.more == More::DueSoon && which == Which::DueSoon));
+        let refill = room && (self.more == More::Due || (self.more == More::DueSoon && few_timers));
         if !(sweep || refill) {
             return;
         }
@@ -77,10 +77,10 @@ impl Dispatcher {
                 degraded: self.parts.sweep_pace.borrow().degraded || before.degraded,
             };
             (self.sweep_due, self.overflow) = (false, false);
-            self.timers_dropped &= which == Which::Due;
+            self.timers_dropped &= !few_timers;
             let ended = std::mem::take(&mut self.ended);
             self.being_rescued.clone_from(&ended);
-            self.lanes.spawn(async move { Report::Swept(Box::new(sweeper.sweep(ended, which).await)) });
+            self.lanes.spawn(async move { Report::Swept(Box::new(sweeper.sweep(ended).await)) });
         } else {
             self.lanes.spawn(async move { Report::Swept(Box::new(sweeper.refill(which).await)) });
         }

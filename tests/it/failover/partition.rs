@@ -2,7 +2,9 @@
 
 use super::{NO_SWEEP, SOON, all_stop, count, following, load, report, slow};
 use crate::support::cluster::{ELECTED, writable};
+use crate::support::database::TestServer;
 use crate::support::group::Group;
+use crate::support::left_out::left_out;
 use crate::support::turn::Turn;
 use crate::support::wait::until;
 use std::time::Instant;
@@ -17,7 +19,11 @@ async fn the_primary_is_cut_off(what: &str, options: &[&str]) {
     }
     let _turn = Turn::take_all().await;
     let Some((group, islands)) = Group::start_on_islands(options).await else {
-        return report(what, "left out: it takes Group Replication, and root and ip for networks of our own");
+        report(what, "left out: it takes Group Replication, and root and ip for networks of our own");
+        if TestServer::get().is_mysql() {
+            left_out("a group that is parted: networks of our own take root and ip");
+        }
+        return;
     };
     group.switch_to(PRIMARY).await;
     let receiver = load::handler().await;

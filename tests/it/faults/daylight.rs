@@ -2,9 +2,9 @@
 //! live in zones whose clocks change while the test runs. The rows say when each job is due, for a `TIMESTAMP` is UTC.
 
 use super::checker::check;
-use super::load::Written;
+use super::load::Load;
 use super::zones::{make_zone, offset, unix_time};
-use super::{NO_SWEEP, following, ledger, report, stage_on, times};
+use super::{ENOUGH, NO_SWEEP, base, following, ledger, report, stage_on, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::receiver::{Received, Receiver};
@@ -195,6 +195,7 @@ async fn through_the_change(season: Season) {
         // The sessions that begin from now on have one of these zones, the service's too.
         database.execute(&format!("SET GLOBAL time_zone = '{}'", zone(SPANS[round % 2]))).await;
         let mut service = following(&database.ini(NO_SWEEP)).await;
+        let load = Load::start(&database, &base(&receiver), (4, 60));
         let mut writers = Vec::new();
         for span in SPANS {
             let mut conn = database.conn().await;
@@ -220,7 +221,7 @@ async fn through_the_change(season: Season) {
         assert!(counted.at_once > 0 && counted.later > 0, "{counted:?}");
         assert_eq!(counted.far > 0, season == Season::Autumn, "{counted:?}");
         judge_retry(&receiver, flaky).await;
-        let found = check(&database, &receiver, &Written::default()).await;
+        let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
         assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
         report(&format!("{season:?}"), format!("{found:?}, {counted:?}"));
         assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));

@@ -4,6 +4,7 @@ use super::checker::{Found, check};
 use super::load::Load;
 use super::{ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, ledger, report, stage_on, times};
 use crate::support::database::TestDatabase;
+use crate::support::left_out::left_out;
 use crate::support::server::OwnServer;
 use crate::support::service::Service;
 use crate::support::tiny_disk::TinyDisk;
@@ -101,7 +102,7 @@ async fn full_under_temporary_tables(dispatchers: usize) -> Option<Found> {
 pub(super) fn mount(megabytes: u32) -> Option<TinyDisk> {
     let disk = TinyDisk::mount(megabytes);
     if disk.is_none() {
-        eprintln!("skipped: a file system of its own can't be mounted here (root and mount are needed)");
+        left_out("full disks: a file system of its own takes root and mount");
     }
     disk
 }

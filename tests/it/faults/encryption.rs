@@ -5,6 +5,7 @@ use super::load::Load;
 use super::{ENOUGH, NO_SWEEP, base, following, ledger, report, stage_on, times};
 use crate::support::database::TestServer;
 use crate::support::keyring::Keyring;
+use crate::support::left_out::left_out;
 use crate::support::server::OwnServer;
 use std::time::Duration;
 
@@ -12,10 +13,8 @@ use std::time::Duration;
 async fn an_encrypted_log_is_followed() {
     let mysql = TestServer::get().is_mysql();
     let Some(keyring) = (if mysql { Keyring::for_mysql() } else { Keyring::for_mariadb() }) else {
-        return eprintln!(
-            "left out: this server comes without {}",
-            if mysql { "component_keyring_file" } else { "file_key_management" }
-        );
+        let place = if mysql { "component_keyring_file" } else { "file_key_management" };
+        return left_out(&format!("encrypted logs: this server comes without {place}"));
     };
     let encrypt = if mysql { "--binlog-encryption=ON" } else { "--encrypt-binlog=ON" };
     let mut options: Vec<&str> = keyring.options.iter().map(String::as_str).collect();

@@ -5,8 +5,8 @@ use super::checker::check;
 use super::load::{Load, Written};
 use super::orphans::OrphanWatch;
 use super::plan::{Plan, answer_by_plan, answer_by_plan_and, attempt_of};
-use super::{ENOUGH, NO_SWEEP, RESCUED_WITHIN, base, following, ledger, report, stage, times};
-use crate::support::database::{TestDatabase, TestServer};
+use super::{ENOUGH, NO_SWEEP, RESCUED_WITHIN, base, following, ledger, report, stage_alone, times};
+use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::receiver::{Gate, Received, Receiver};
 use crate::support::service::Service;
@@ -35,7 +35,7 @@ async fn a_service_killed_again_and_again_loses_nothing_and_doubles_only_what_wa
 }
 
 pub(super) async fn killed_again_and_again(batches: Batches) {
-    let (database, receiver) = batches.stage_on(TestServer::get()).await;
+    let (database, receiver) = stage_alone().await;
     answer_by_plan(&receiver, batches.calls_take());
     let ini = database.ini(&batches.settings());
     let load = batches.load(&database, &base(&receiver));
@@ -71,7 +71,7 @@ pub(super) async fn killed_again_and_again(batches: Batches) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_one_of_two_dispatchers_dies_for_good_the_other_takes_its_jobs_within_two_seconds() {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_alone().await;
     let gate = Gate::closed();
     // The first tries hang, so that both are full of calls when one dies.
     hold_first_tries(&receiver, &gate);
@@ -98,7 +98,7 @@ async fn when_one_of_two_dispatchers_dies_for_good_the_other_takes_its_jobs_with
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_one_of_two_dispatchers_dies_for_good_under_load_the_other_does_all_the_work() {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_alone().await;
     answer_by_plan(&receiver, Duration::from_millis(50));
     let ini = database.ini(NO_SWEEP);
     let mut living = following(&ini).await;
@@ -124,7 +124,7 @@ async fn when_one_of_two_dispatchers_dies_for_good_under_load_the_other_does_all
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_service_takes_its_predecessors_jobs_back_within_two_seconds() {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_alone().await;
     let gate = Gate::closed();
     hold_first_tries(&receiver, &gate);
     let ini = database.ini(NO_SWEEP);
@@ -147,7 +147,7 @@ async fn a_restarted_service_takes_its_predecessors_jobs_back_within_two_seconds
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_dispatchers_share_the_work_and_call_each_job_once() {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_alone().await;
     let ini = database.ini(NO_SWEEP);
     let (mut first, mut second) = (following(&ini).await, following(&ini).await);
     let load = Load::start(&database, &base(&receiver), (8, 50));
@@ -169,7 +169,7 @@ async fn two_dispatchers_share_the_work_and_call_each_job_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dispatcher_that_slept_through_its_claim_is_refused() {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_alone().await;
     let gate = Gate::closed();
     hold_first_tries(&receiver, &gate);
     let grace = "[sweep]\ninterval_secs: 1\n[dispatch]\nclaim_grace_secs: 1\n";
@@ -198,7 +198,7 @@ async fn a_dispatcher_that_slept_through_its_claim_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_claims_of_a_frozen_dispatcher_are_taken_back_when_they_expire() {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_alone().await;
     let gate = Gate::closed();
     hold_first_tries(&receiver, &gate);
     // The next sweep is an hour away.
@@ -228,7 +228,7 @@ async fn the_claims_of_a_frozen_dispatcher_are_taken_back_when_they_expire() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dispatcher_that_slept_through_its_claims_under_load_is_refused_for_each_of_them() {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_alone().await;
     let gate = Gate::closed();
     let held = |call: &Received| call.path.contains("?held") && attempt_of(call) == 1;
     let behind = gate.clone();
@@ -277,7 +277,7 @@ async fn a_dispatcher_that_slept_through_its_claims_under_load_is_refused_for_ea
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_in_while_one_of_two_dispatchers_is_frozen_is_called_by_the_other() {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_alone().await;
     let ini = database.ini(NO_SWEEP);
     let (mut frozen, mut other) = (following(&ini).await, following(&ini).await);
     // Both have worked, and know of each other.
@@ -305,7 +305,7 @@ async fn what_comes_in_while_one_of_two_dispatchers_is_frozen_is_called_by_the_o
 /// Nothing else happens meanwhile that would have the other one look.
 #[tokio::test(flavor = "multi_thread")]
 async fn scheduled_jobs_of_a_frozen_dispatcher_are_called_by_the_other_when_they_are_due() {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_alone().await;
     let ini = database.ini(NO_SWEEP);
     let (mut frozen, mut other) = (following(&ini).await, following(&ini).await);
     // Both have worked, and know of each other.

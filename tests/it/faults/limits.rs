@@ -166,3 +166,35 @@ async fn a_server_that_ends_idle_connections_after_seconds_does_not_end_ours_und
     }
     all_stop(services, &[]).await;
 }
+
+/// The server does not notice that we have given up a statement that waits for a table, and keeps its connection for as
+/// long as it waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_locked_for_minutes_lets_no_connections_pile_up() {
+    let looks = times(0, 60);
+    if looks == 0 {
+        return;
+    }
+    let server = OwnServer::start(&[]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let mut service = following(&plain_account(&database, NO_SWEEP).await).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    receiver.wait_for(100, Duration::from_secs(20)).await;
+    let ours = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'plain'";
+    let (mut admin, mut keeper) = (database.conn().await, database.conn().await);
+    let mut connections = async || admin.query_first::<u64, _>(ours).await.unwrap().unwrap();
+    let before = connections().await;
+    keeper.query_drop("LOCK TABLES queued_job WRITE").await.unwrap();
+    let mut most = 0;
+    for _ in 0..looks {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        most = most.max(connections().await);
+    }
+    keeper.query_drop("UNLOCK TABLES").await.unwrap();
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    found.assert_doubled_nothing();
+    report("table locked", format!("{before} connections before, {most} at most, {found:?}"));
+    // One that waits in vain, and the one after it.
+    assert!(most <= 2 * before, "{most} connections, {before} before");
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+}

@@ -178,7 +178,8 @@ async fn rows_that_another_transaction_locks_as_they_are_committed_wait_alone() 
         let keepers = keepers.join_all().await;
         let called = || receiver.requests().into_iter().filter_map(|call| call.job_id()).collect::<HashSet<_>>();
         let free: HashSet<u64> = jobs.difference(&seized).copied().collect();
-        until("the others are called", Duration::from_secs(5), async || called().is_superset(&free)).await;
+        // The locked ones are locked for as long as that takes.
+        until("the others are called", Duration::from_secs(30), async || called().is_superset(&free)).await;
         assert!(called().is_disjoint(&seized), "no locked job is called");
         for mut keeper in keepers {
             keeper.query_drop("ROLLBACK").await.unwrap();

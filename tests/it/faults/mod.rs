@@ -91,6 +91,11 @@ async fn stage() -> (TestDatabase, Receiver) {
     stage_on(TestServer::get()).await
 }
 
+/// The same with nothing beside it: what must come in time is not to wait for a processor.
+async fn stage_alone() -> (TestDatabase, Receiver) {
+    stage_in(Turn::take_all().await, TestServer::get()).await
+}
+
 /// The same on another server. It waits for the scenario's turn.
 async fn stage_on(server: &TestServer) -> (TestDatabase, Receiver) {
     stage_in(Turn::take().await, server).await

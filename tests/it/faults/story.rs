@@ -57,13 +57,14 @@ impl Story {
     }
 }
 
-/// All jobs of the database. `retries`: what their rows were inserted with, by plan.
+/// All jobs of the database. Times are compared in no zone, where an hour may come twice.
+/// `retries`: what their rows were inserted with, by plan.
 pub async fn read_stories(database: &TestDatabase, receiver: &Receiver, retries: impl Fn(Plan) -> i32) -> Vec<Story> {
     let rows: Vec<Row> = database
         .query(
             "SELECT id, url, CAST(state AS CHAR), result_code, attempt, remaining_retries, \
              COALESCE(last_response, ''), claim_expires_at IS NOT NULL, \
-             COALESCE(last_finished_at >= last_started_at, 0) FROM queued_job ORDER BY id",
+             COALESCE(UNIX_TIMESTAMP(last_finished_at) >= UNIX_TIMESTAMP(last_started_at), 0) FROM queued_job ORDER BY id",
         )
         .await;
     let mut lines = read_lines(database).await;
@@ -113,7 +114,7 @@ async fn read_lines(database: &TestDatabase) -> HashMap<u64, Lines> {
 
 async fn read_last_lines(database: &TestDatabase) -> HashMap<u64, String> {
     let lines = "SELECT job_id, msg FROM (SELECT job_id, msg, ROW_NUMBER() OVER \
-                 (PARTITION BY job_id ORDER BY created_at DESC, id DESC) AS place FROM queued_job_log \
+                 (PARTITION BY job_id ORDER BY UNIX_TIMESTAMP(created_at) DESC, id DESC) AS place FROM queued_job_log \
                  WHERE msg NOT LIKE '%] Result refused%') AS told WHERE place = 1";
     database.query::<(u64, String)>(lines).await.into_iter().collect()
 }

@@ -3,6 +3,7 @@
 use super::{QUIET, Rig, SOON};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
+use crate::support::left_out::left_out;
 use crate::support::names::{NameServer, Told};
 use crate::support::receiver::{Answer, Receiver};
 use crate::support::service::Service;
@@ -14,7 +15,7 @@ const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 /// A service that asks a name server of ours; none where that can't be arranged, which takes root.
 async fn rig(settings: &str, timeout_secs: u32) -> Option<(Rig, NameServer)> {
     let Some(names) = NameServer::start().await else {
-        eprintln!("left out: a name server of our own takes root");
+        left_out("names of handlers: a name server of our own takes root");
         return None;
     };
     let database = TestDatabase::with_schema().await;

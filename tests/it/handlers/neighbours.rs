@@ -5,6 +5,7 @@
 
 use super::{QUIET, Rig, SOON, slow};
 use crate::support::database::{TestDatabase, TestServer};
+use crate::support::left_out::left_out;
 use crate::support::names::{NameServer, Told};
 use crate::support::receiver::{Answer, Received, Receiver};
 use crate::support::service::Service;
@@ -263,7 +264,7 @@ async fn a_host_whose_name_stalls_leaves_the_others_as_quick() {
         return;
     }
     let Some(names) = NameServer::start().await else {
-        return eprintln!("left out: a name server of our own takes root");
+        return left_out("a name that stalls: a name server of our own takes root");
     };
     names.tell("stalls.test", Told::Silence);
     let bad = Bad { names: Some(&names), ..Bad::slow("whose name stalls", "http://stalls.test/".to_owned()) };

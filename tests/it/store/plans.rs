@@ -39,7 +39,10 @@ impl Watch {
         let database = TestDatabase::with_schema_on(server.access()).await;
         CROWD.fill(&database).await;
         database.execute("SET GLOBAL general_log = 1").await;
-        let explaining = database.conn().await;
+        let mut explaining = database.conn().await;
+        // As the store's sessions have it: a time of zero is one to compare with.
+        let mode = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
+        explaining.query_drop(mode).await.unwrap();
         Watch { session: store(&database).session(), database, explaining, _server: server }
     }
 

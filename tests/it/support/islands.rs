@@ -138,7 +138,7 @@ fn ip(arguments: &str) -> bool {
 async fn what_is_pulled_out_is_reached_from_here_and_by_no_other() {
     use tokio::time::{Duration, timeout};
     let Some(mut islands) = Islands::new(2) else {
-        return eprintln!("left out: networks of our own take root and ip");
+        return super::left_out::left_out("networks of our own: they take root and ip");
     };
     let listener = islands.on(0, Listener::bind((Ipv4Addr::UNSPECIFIED, 0))).await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -8,6 +8,7 @@ pub mod factory;
 pub mod group;
 pub mod islands;
 pub mod keyring;
+pub mod left_out;
 pub mod names;
 pub mod pair;
 pub mod place;
