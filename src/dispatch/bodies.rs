@@ -53,7 +53,7 @@ impl Bodies {
         loop {
             let loaded = load_body(&mut *self.session.lock().await, job).await;
             match loaded {
-                Err(error) if error.is_transient() || !error.is_of_the_rows() => {
+                Err(error) if !error.is_of_the_rows() => {
                     tokio::time::sleep(pauses.next_pause()).await;
                 }
                 other => return other,

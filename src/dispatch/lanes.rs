@@ -116,7 +116,7 @@ async fn claim_one_by_one(
             }
             Err(error) if error.is_of_the_rows() => {
                 tracing::error!(job = job.0, %error, "a job could not be claimed, and is left alone until a later sweep");
-                all.missed.push((*job, Missed::Final));
+                all.missed.push((*job, Missed::Refused));
             }
             Err(error) => return Err(error),
         }

@@ -34,9 +34,9 @@ pub enum StoreError {
 /// Server errors that pass by themselves: too many connections, shutdown, lock wait, too many locks, deadlock, read-only,
 /// interrupted, killed, idle for too long; and of a member of a cluster or a group: not ready, offline, electing, a
 /// conflict with what another member committed.
-const PASSING: [u16; 27] = [
+const PASSING: [u16; 28] = [
     1040, 1047, 1053, 1077, 1079, 1129, 1158, 1159, 1160, 1161, 1180, 1184, 1203, 1205, 1206, 1213, 1226, 1290, 1317,
-    1836, 1927, 3032, 3100, 3101, 3797, 3798, 4031,
+    1792, 1836, 1927, 3032, 3100, 3101, 3797, 3798, 4031,
 ];
 
 /// Server errors that say that it has no room or no memory, or trouble with its files, those of its temporary tables
@@ -98,7 +98,7 @@ impl StoreError {
 
     /// The same of a connection that could not be made: no data was sent yet that could have been refused.
     pub(super) fn of_connecting(self) -> StoreError {
-        if self.is_refused_data() { StoreError::Connection(self.to_string()) } else { self }
+        if self.is_refused_data() { StoreError::Settings(self.to_string()) } else { self }
     }
 
     /// Why none of the hosts could be used: in one text, unless the last reason is of the kind that does not pass.

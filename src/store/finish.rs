@@ -40,6 +40,8 @@ pub struct Finished {
 pub struct FinishReport {
     /// Jobs that were taken back, cancelled or deleted before: nothing was written to their rows.
     pub refused: Vec<JobId>,
+    /// Those among them that are not there any more.
+    pub gone: Vec<JobId>,
     /// Jobs whose rows another session keeps locked: nothing was written to them, and they are to be tried again.
     pub locked: Vec<JobId>,
 }
@@ -130,7 +132,7 @@ async fn finish_what_is_ours(
 ) -> Result<FinishReport, StoreError> {
     let standing = lock_and_look(lease, batch).await?;
     let mut ours = Vec::new();
-    let (mut refused, mut locked) = (Vec::new(), Vec::new());
+    let (mut refused, mut gone, mut locked) = (Vec::new(), Vec::new(), Vec::new());
     for finished in batch {
         match standing.get(&finished.id) {
             Some(Standing::Locked) => locked.push(finished.id),
@@ -140,7 +142,10 @@ async fn finish_what_is_ours(
             // Written by an earlier try whose answer was lost.
             Some(Standing::Seen(token, state)) if *token == finished.token.0 && *state == finished.conclusion.state => {
             }
-            _ => refused.push(finished.id),
+            seen => {
+                refused.push(finished.id);
+                gone.extend(seen.is_none().then_some(finished.id));
+            }
         }
     }
     if !ours.is_empty() {
@@ -152,7 +157,7 @@ async fn finish_what_is_ours(
         .collect();
     let written = |job: JobId| ours.iter().any(|finished| finished.id == job) || !batch.iter().any(|f| f.id == job);
     commit_with(lease, history_sql_for(lines, written, &refusals)).await?;
-    Ok(FinishReport { refused, locked })
+    Ok(FinishReport { refused, gone, locked })
 }
 
 /// How a row stands that is to be written.

@@ -40,6 +40,8 @@ pub enum Missed {
     Taken,
     /// It is in a final state, or in one that we do not know.
     Final,
+    /// The server lets nobody claim it, or what it holds can't be read. Leave it alone for a good while.
+    Refused,
 }
 
 /// What was asked.

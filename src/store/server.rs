@@ -149,8 +149,11 @@ pub(super) fn log_status_sql(flavour: Flavour) -> &'static str {
 pub async fn read_columns(session: &mut Session) -> Result<Vec<String>, StoreError> {
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
-        // No such table is told below.
-        let _ = lease.conn().query_drop("SELECT 1 FROM queued_job LIMIT 0").await;
+        match lease.conn().query_drop("SELECT 1 FROM queued_job LIMIT 0").await.map_err(StoreError::from) {
+            // No such table is told below.
+            Err(error) if error.code() != Some(1146) => return Err(error),
+            _ => {}
+        }
         let columns = columns_of(lease.conn(), "queued_job").await?;
         lease.keep();
         Ok(columns)

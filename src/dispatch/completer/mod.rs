@@ -42,7 +42,7 @@ pub struct Completer {
     pub metrics: Arc<Metrics>,
     /// Ends the waiting for an unreachable database or a locked row, when the service must stop.
     pub give_up: CancellationToken,
-    /// Jobs whose results were refused, of the batch that is being written; none at first.
+    /// Jobs that are there and whose results were refused, of the batch that is being written; none at first.
     pub refused: HashSet<JobId>,
     /// Whether results were left unwritten; false at first.
     pub abandoned: bool,
@@ -111,12 +111,12 @@ impl Completer {
     }
 
     /// Counts what has been written, and says what was refused.
-    fn tell(&mut self, finished: &[Finished], FinishReport { refused, locked }: &FinishReport) {
+    fn tell(&mut self, finished: &[Finished], FinishReport { refused, gone, locked }: &FinishReport) {
         self.metrics.add(Counter::FinishesRefused, refused.len() as u64);
         for job in refused {
             tracing::warn!(job = job.0, "{}", messages::refused(*job));
         }
-        self.refused.extend(refused);
+        self.refused.extend(refused.iter().filter(|job| !gone.contains(job)));
         let written = |one: &&Finished| !refused.contains(&one.id) && !locked.contains(&one.id);
         for one in finished.iter().filter(written) {
             self.metrics.increment(match one.conclusion.result_code {

@@ -116,6 +116,10 @@ impl Dispatcher {
                 self.forget(job);
                 self.set_timer(job, Instant::now() + delay);
             }
+            Missed::Refused => {
+                self.forget(job);
+                self.refused.insert(job);
+            }
             Missed::Taken | Missed::Final => {
                 // With others about, a row that is done was theirs.
                 if reason == Missed::Taken || !self.homes.is_alone() {

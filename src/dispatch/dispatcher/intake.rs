@@ -100,6 +100,7 @@ impl Dispatcher {
                     // Those too that turned out to be gone meanwhile.
                     gone.extend_from_slice(&self.ended);
                     self.count_lost(because, &found, &gone);
+                    self.refused.clear();
                 }
                 self.last_sweep = Some(Instant::now());
                 self.more = found.more;
@@ -129,7 +130,7 @@ impl Dispatcher {
     }
 
     fn take_in(&mut self, job: DueJob) {
-        if self.waiting.knows(job.id) || !self.is_ours_first(job.id) {
+        if self.waiting.knows(job.id) || self.refused.contains(&job.id) || !self.is_ours_first(job.id) {
             return;
         }
         if job.due_in_micros <= 0 {
@@ -145,7 +146,7 @@ impl Dispatcher {
         if at > Instant::now() + self.parts.horizon {
             self.timers.cancel(job);
         } else if !self.timers.set(job, at) {
-            self.timers_dropped = true;
+            self.timers_dropped = self.parts.mode == Mode::Serve;
         }
     }
 
@@ -166,7 +167,8 @@ impl Dispatcher {
         }
         let overdue = found.jobs.iter().filter(|job| job.due_in_micros < -LOST_AFTER_MICROS);
         // One that is locked or not to be seen yet waits for its next look.
-        let told = |job: &JobId| self.waiting.knows(*job) || self.misses.contains_key(job);
+        let told =
+            |job: &JobId| self.waiting.knows(*job) || self.misses.contains_key(job) || self.refused.contains(job);
         let lost = overdue
             .filter(|job| self.homes.is_ours_beside(job.id, gone))
             .filter(|job| !told(&job.id) && !found.rescued.contains(&job.id))

@@ -17,9 +17,15 @@ impl Dispatcher {
     pub(super) fn is_ours_first(&mut self, job: JobId) -> bool {
         let ours = self.homes.is_ours(job);
         if !ours {
-            self.leftovers_at.get_or_insert_with(|| Instant::now() + GRACE);
+            self.look_at_leftovers_soon();
         }
         ours
+    }
+
+    /// The next look may have been planned for the time at which a job is due that is far away.
+    fn look_at_leftovers_soon(&mut self) {
+        let soon = Instant::now() + GRACE;
+        self.leftovers_at = Some(self.leftovers_at.map_or(soon, |at| at.min(soon)));
     }
 
     /// Leaves the jobs that wait and are not ours first to their homes.
@@ -33,7 +39,7 @@ impl Dispatcher {
             theirs
         };
         if self.waiting.drop_unread(leave) {
-            self.leftovers_at.get_or_insert_with(|| Instant::now() + GRACE);
+            self.look_at_leftovers_soon();
         }
     }
 
@@ -58,7 +64,8 @@ impl Dispatcher {
     pub(super) fn take_leftovers(&mut self, found: &SweepFound) {
         let grace = i64::try_from(GRACE.as_micros()).unwrap_or(0);
         let free = self.parts.slots.free_for_unknown();
-        let unknown = || found.jobs.iter().rev().filter(|job| !self.waiting.knows(job.id));
+        let unknown =
+            || found.jobs.iter().rev().filter(|job| !self.waiting.knows(job.id) && !self.refused.contains(&job.id));
         if unknown().next().is_some() {
             self.leftovers_at = Some(Instant::now() + GRACE);
         } else if let Some(next) = found.next_due {

@@ -48,6 +48,8 @@ pub struct Dispatcher {
     /// Claimed jobs that wait for their calls.
     ready: Ready,
     timers: Timers,
+    /// Jobs that could not be claimed since the last whole sweep, which has them tried again.
+    refused: HashSet<JobId>,
     /// How often each job was missed in a row for being invisible or locked.
     misses: HashMap<JobId, u32>,
     /// The other dispatchers that are watched.
@@ -111,6 +113,7 @@ impl Dispatcher {
             host_keys: HostKeys::default(),
             ready: Ready::default(),
             timers: Timers::default(),
+            refused: HashSet::new(),
             misses: HashMap::new(),
             peers: HashSet::new(),
             lock_held,
