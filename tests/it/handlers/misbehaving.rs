@@ -7,6 +7,7 @@ use super::{Rig, SOON, insert_many, slow};
 use crate::support::factory::job;
 use crate::support::receiver::{Answer, Receiver};
 use crate::support::tls::Authority;
+use crate::support::turn::Turn;
 use crate::support::wait::until;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -135,6 +136,7 @@ async fn large_bodies_that_a_host_does_not_take_hold_up_no_other_and_fill_no_mem
     if !slow() {
         return;
     }
+    let _turn = Turn::take_all().await;
     let rig = Rig::start("").await;
     let (accepting, url) = deaf().await;
     insert_many(&rig.database, 60, &url, "REPEAT('x', 8000000)").await;

@@ -5,6 +5,7 @@ use crate::support::database::TestDatabase;
 use crate::support::factory::{JobRow, job};
 use crate::support::receiver::{Answer, Gate, Receiver};
 use crate::support::service::Service;
+use crate::support::turn::Turn;
 use crate::support::wait::until;
 use mysql_async::prelude::Queryable;
 use std::time::Duration;
@@ -112,6 +113,8 @@ async fn insert_mixed(database: &TestDatabase, good: &str) {
 /// good ones behind it. And no unusable row waits for the slots of calls that last.
 #[tokio::test]
 async fn a_thousand_unusable_rows_among_a_thousand_good_ones_delay_none_of_them() {
+    // A slot's thousand calls, one after another.
+    let _turn = Turn::take().await;
     let settings = "[dispatch]\nmax_in_flight: 21\nmax_in_flight_per_host: 20\n";
     let (rig, receiver, slow) = (Rig::start(settings).await, Receiver::start().await, Receiver::start().await);
     let gate = Gate::closed();
