@@ -15,7 +15,10 @@ END
 }
 
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+if [ -n "${CARGO_TARGET_DIR:-}" ]; then CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR"); fi
 cd "$here"
+# The figures go there wherever cargo builds.
+mkdir -p target
 # shellcheck source=scripts/prerequisites.sh
 . scripts/prerequisites.sh
 

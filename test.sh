@@ -225,7 +225,7 @@ small_benchmark() {
 start_server() {
     local name=$1 server=$2 line
     printf '\n==== %s: starting %s\n' "$name" "$server"
-    mkdir "$work/$name"
+    mkdir -m 755 "$work/$name"
     start_group "$program" sandbox --database-only --server-program "$server" --dir "$work/$name" \
         --ready-file "$work/ready" >"$work/sandbox.log" 2>&1
     sandbox_pid=$!

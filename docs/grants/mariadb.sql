@@ -8,18 +8,19 @@
 CREATE USER 'strings_queue'@'127.0.0.1' IDENTIFIED BY 'CHANGE-ME';
 
 -- Part 2, once, for `strings-queue migrate db.ini`, before there are tables, and again before an upgrade. It can be
--- left out where an administrator makes the tables: `strings-queue migrate --print | mariadb strings_queue`.
+-- left out where an administrator makes the tables, `strings-queue migrate --print | mariadb strings_queue`, or upgrades
+-- them, `strings-queue migrate db.ini --print | mariadb strings_queue`.
 GRANT SELECT, INSERT, UPDATE, CREATE, ALTER ON strings_queue.queued_job TO 'strings_queue'@'127.0.0.1';
 GRANT SELECT, INSERT, UPDATE, CREATE, ALTER ON strings_queue.queued_job_log TO 'strings_queue'@'127.0.0.1';
 GRANT SELECT, INSERT, CREATE ON strings_queue.queued_job_migration TO 'strings_queue'@'127.0.0.1';
 
 -- Part 3, when the tables are there and part 2 was used: what only migrate needs is taken back.
 REVOKE INSERT, CREATE, ALTER ON strings_queue.queued_job FROM 'strings_queue'@'127.0.0.1';
-REVOKE SELECT, UPDATE, CREATE, ALTER ON strings_queue.queued_job_log FROM 'strings_queue'@'127.0.0.1';
+REVOKE UPDATE, CREATE, ALTER ON strings_queue.queued_job_log FROM 'strings_queue'@'127.0.0.1';
 REVOKE INSERT, CREATE ON strings_queue.queued_job_migration FROM 'strings_queue'@'127.0.0.1';
 
 -- Part 4, when the tables are there: what run, once and check need. The first line is for following the log.
 GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO 'strings_queue'@'127.0.0.1';
 GRANT SELECT, UPDATE ON strings_queue.queued_job TO 'strings_queue'@'127.0.0.1';
-GRANT INSERT ON strings_queue.queued_job_log TO 'strings_queue'@'127.0.0.1';
+GRANT SELECT, INSERT ON strings_queue.queued_job_log TO 'strings_queue'@'127.0.0.1';
 GRANT SELECT ON strings_queue.queued_job_migration TO 'strings_queue'@'127.0.0.1';

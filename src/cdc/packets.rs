@@ -8,7 +8,7 @@ use super::follower::Follower;
 const FULL: usize = 0xff_ff_ff;
 /// The longest event of our own table that is put together; longer ones ask for a sweep. By default servers
 /// write none as long.
-const LONGEST_KEPT: usize = 256 << 20;
+const LONGEST_KEPT: usize = if cfg!(test) { 4 * FULL } else { 256 << 20 };
 
 const EVENT: u8 = 0x00;
 const ERROR: u8 = 0xff;
@@ -31,7 +31,8 @@ pub(super) fn take_event(
         return follower.wire_event(first);
     }
     // Huge rows of other tables go by piece by piece, unkept.
-    let mut keep = !follower.is_foreign(first);
+    let foreign = follower.is_foreign(first);
+    let mut keep = !foreign;
     let mut last = packet.len();
     while last == FULL {
         let piece = read()?;
@@ -42,11 +43,12 @@ pub(super) fn take_event(
         }
     }
     let event = packet.get(1..).ok_or(StreamError::Malformed)?;
-    if keep {
-        return follower.wire_event(event);
+    if foreign {
+        follower.pass_by(event);
+        return Ok(());
     }
-    follower.pass_by(event);
-    Ok(())
+    // One that was cut off is read as far as it goes: it is shorter than it says, which asks for a sweep.
+    follower.wire_event(event)
 }
 
 /// An error packet after its first byte: code 2, `#` and the state 5, the message (MySQL internals, "`ERR_Packet`").
@@ -64,6 +66,7 @@ mod tests {
     use super::super::testing::{self, Row, event, insert_transaction, rows_body};
     use super::*;
     use crate::job::JobId;
+    use crate::wakeup::SweepCause;
 
     /// Cuts an event into packets as a server does.
     fn packets(event: &[u8]) -> Vec<Vec<u8>> {
@@ -114,6 +117,19 @@ mod tests {
             take(&mut follower, packets(&event)).unwrap();
         }
         assert_eq!(around.wakeup.take().jobs, [JobId(4)]);
+    }
+
+    #[test]
+    fn an_event_of_ours_that_is_too_long_to_be_kept_is_read_as_far_as_it_goes_and_asks_for_a_sweep() {
+        let (mut follower, around) = testing::follower();
+        let events = insert_transaction(&[], 500);
+        for event in &events[..3] {
+            take(&mut follower, packets(event)).unwrap();
+        }
+        take(&mut follower, packets(&rows_event(7, LONGEST_KEPT + FULL))).unwrap();
+        take(&mut follower, packets(&events[4])).unwrap();
+        let hints = around.wakeup.take();
+        assert_eq!((hints.jobs.first(), hints.sweep), (Some(&JobId(3)), Some(SweepCause::Unreadable)));
     }
 
     #[test]

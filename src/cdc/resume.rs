@@ -48,7 +48,8 @@ impl<S: PartialEq> Resume<S> {
     /// A stream ended at that bookmark; `opened`: the server had begun to send.
     pub(super) fn stream_ended(&mut self, bookmark: &BinlogPosition, opened: bool, error: &StreamError) {
         self.ever_open |= opened;
-        if error.is_position_lost() {
+        // The reader of a server that was left is gone, and with it the place that it had come to.
+        if error.is_position_lost() || matches!(error, StreamError::Moved) {
             self.bookmark = None;
         } else if opened {
             self.stuck = if self.bookmark.as_ref() == Some(bookmark) { self.stuck + 1 } else { 0 };

@@ -1,6 +1,7 @@
 //! How a command ends: what is said on stderr, and the exit code. The one place that knows these codes.
 
 use crate::config::ConfigError;
+use crate::dispatch::ClientError;
 use crate::logging::LoggingError;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -20,7 +21,8 @@ pub fn report(result: &anyhow::Result<()>) -> ExitCode {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    let is_usage = is_caused_by::<ConfigError>(error) || is_caused_by::<LoggingError>(error);
+    let is_usage =
+        is_caused_by::<ConfigError>(error) || is_caused_by::<ClientError>(error) || is_caused_by::<LoggingError>(error);
     if is_usage { WRONG_USAGE } else { FAILED }
 }
 

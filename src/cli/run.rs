@@ -2,10 +2,12 @@
 
 use super::arguments::RunArguments;
 use super::runtime::run_until_signal;
+use crate::dispatch::check_settings;
 use crate::service;
 
 pub(super) fn execute(arguments: &RunArguments) -> anyhow::Result<()> {
     let config = super::load_settings(&arguments.ini)?;
+    check_settings(&config)?;
     run_until_signal(async |stop| {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
         service::run(&config, stop).await?;

@@ -26,7 +26,7 @@ impl Config {
         let document = ini::read(text);
         let mut reader = Reader::new(&document, file, environment);
         names::check(&document, &mut reader);
-        warn_of_quotes(&document, &mut reader);
+        warn_of_quotes_and_comments(&document, &mut reader);
         let mut config = Config {
             database: sections::database(&mut reader),
             api: sections::api(&mut reader),
@@ -47,12 +47,19 @@ impl Config {
     }
 }
 
-/// Values are taken as they stand, and quotes around one are seldom meant.
-fn warn_of_quotes(document: &Document, reader: &mut Reader<'_>) {
+/// Values are taken as they stand: quotes around one are seldom meant, nor is what Python 2 took for a comment.
+fn warn_of_quotes_and_comments(document: &Document, reader: &mut Reader<'_>) {
     let quoted = |value: &str, quote: char| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
     for Entry { section, key, value, line } in &document.entries {
-        if is_plain(key) && is_plain(section) && (quoted(value, '"') || quoted(value, '\'')) {
-            reader.warn_at(*line, &format!("[{section}] {key}: the quotes are part of the value, which needs none"));
+        if !is_plain(key) || !is_plain(section) {
+            continue;
+        }
+        let mut warn = |what: &str| reader.warn_at(*line, &format!("[{section}] {key}: {what}"));
+        if quoted(value, '"') || quoted(value, '\'') {
+            warn("the quotes are part of the value, which needs none");
+        }
+        if value.contains(" ;") || value.contains("\t;") {
+            warn("the ` ;` and what follows are part of the value; a comment needs a line of its own");
         }
     }
 }

@@ -14,11 +14,12 @@ pub(super) fn database(reader: &mut Reader<'_>) -> DatabaseConfig {
         .collect();
     let socket = reader.path(&known::DB_SOCKET);
     if reader.list(&known::DB_HOST).is_empty() && reader.entry(&known::DB_SOCKET).is_none() {
-        reader.problem(&known::DB_HOST, "is missing; add a line like `host: localhost`, or name a socket");
+        reader.problem(&known::DB_HOST, "is missing; add a line like `host: 127.0.0.1`, or name a socket");
     }
     let (ssl_mode, ssl_ca) = tls::read(reader, &hosts, socket.is_some());
     DatabaseConfig {
-        hosts,
+        // It is used instead of them.
+        hosts: if socket.is_some() { Vec::new() } else { hosts },
         socket,
         user: reader.text(&known::DB_USER).unwrap_or_default(),
         password: passwords::read(reader, &passwords::DATABASE),
@@ -33,6 +34,11 @@ pub(super) fn api(reader: &mut Reader<'_>) -> ApiConfig {
     let password = passwords::read(reader, &passwords::API);
     check_credentials(reader, user.as_deref(), password.is_some());
     let hosts = hosts(reader, &known::API_HOSTS).into_iter().map(as_in_a_url).collect();
+    if reader.entry(&known::API_HOSTS).is_some_and(|entry| entry.value.is_empty()) {
+        let message = "is empty, and without a list every host gets user and passwd; name those that shall, or take the \
+                       line out";
+        reader.problem(&known::API_HOSTS, message);
+    }
     ApiConfig { credentials: user.zip(password), hosts }
 }
 

@@ -66,7 +66,7 @@ use Presence::{Default, Optional, Required};
 pub(super) static DB_HOST: Setting = setting(
     "db",
     "host",
-    Required("localhost"),
+    Required("127.0.0.1"),
     "the server, or several with commas, tried in order; `name:port` and `[::1]:port` name another port",
 );
 pub(super) static DB_PORT: Setting =

@@ -74,6 +74,29 @@ fn a_socket_stands_in_for_the_host() {
 }
 
 #[test]
+fn a_semicolon_in_a_value_is_part_of_it_and_warned_of() {
+    let config = parse(&format!("{SMALLEST}passwd: p ; since 2014")).unwrap();
+    assert_eq!(config.database.password.unwrap().reveal(), "p ; since 2014");
+    assert_eq!(
+        config.warnings,
+        ["db.ini:5: [db] passwd: the ` ;` and what follows are part of the value; a comment needs a line of its own"]
+    );
+    assert!(parse(&format!("{SMALLEST}passwd: p;x")).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn hosts_beside_a_socket_are_not_used() {
+    let config = parse("[db]\nhost: a, b\nsocket: /run/m.sock\nuser: u\ndb: d").unwrap();
+    assert!(config.database.hosts.is_empty() && config.database.socket.is_some());
+}
+
+#[test]
+fn a_list_of_hosts_for_the_credentials_that_was_emptied_is_no_list_of_all() {
+    let told = told("[api]\nuser: u\npasswd: p\nhosts:\n[db]\nhost: a\nuser: u\ndb: d");
+    assert!(told.contains("hosts is empty") || told.contains("hosts: is empty"), "{told}");
+}
+
+#[test]
 fn quotes_are_part_of_a_value_and_warned_of() {
     let config = parse(&format!("{SMALLEST}passwd: \"p\"")).unwrap();
     assert_eq!(config.database.password.unwrap().reveal(), "\"p\"");

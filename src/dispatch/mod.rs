@@ -36,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::store::{ClaimTerms, Owner, Store};
 use crate::wakeup::Wakeup;
 use bodies::Bodies;
+use client::CallClient;
 use clients::Clients;
 use completer::Completer;
 use dispatcher::{Dispatcher, Parts};
@@ -78,6 +79,11 @@ pub struct Surroundings {
     pub sweep_pace: watch::Receiver<SweepPace>,
     /// Begins a stop.
     pub stop: CancellationToken,
+}
+
+/// Whether calls can be made with these settings: the file of authorities is read as it is for calls.
+pub fn check_settings(config: &Config) -> Result<(), ClientError> {
+    if config.http.ca_file.is_some() { CallClient::new(config).map(drop) } else { Ok(()) }
 }
 
 /// Dispatches until a stop has drained; or, in [`Mode::Once`], until nothing is workable.

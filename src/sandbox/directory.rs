@@ -3,7 +3,7 @@
 use super::SandboxError;
 use super::owner::Owner;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -32,8 +32,14 @@ impl Directory {
     /// Makes it if need be. The server changes into its data directory, so every path must be absolute.
     pub(super) fn open(path: &Path, owner: Owner) -> Result<Directory, SandboxError> {
         let mode = if owner == Owner::Ourselves { 0o700 } else { 0o755 };
+        let missing: Vec<&Path> = path.ancestors().take_while(|part| !part.exists()).collect();
         let created = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-        let root = created.and_then(|()| path.canonicalize()).map_err(SandboxError::io("cannot make", path))?;
+        // Another user's server must get to its data, whatever our umask takes away. What was there before, above, is not ours.
+        let ours = if owner == Owner::Ourselves { Vec::new() } else { [missing, vec![path]].concat() };
+        let opened = created.and_then(|()| {
+            ours.iter().try_for_each(|part| fs::set_permissions(part, fs::Permissions::from_mode(mode)))
+        });
+        let root = opened.and_then(|()| path.canonicalize()).map_err(SandboxError::io("cannot make", path))?;
         Ok(Directory { root, owner })
     }
 

@@ -4,9 +4,10 @@
 use super::open_files;
 use crate::cdc::{LogStatus, Watcher};
 use crate::config::{BinlogConfig, Config};
+use crate::dispatch;
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::store::inspect::{Finding, Inspection, Terms, inspect, inspect_others, judge_connecting};
+use crate::store::inspect::{Finding, Inspection, Terms, Topic, inspect, inspect_others, judge_connecting};
 use crate::wakeup::Wakeup;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -36,6 +37,13 @@ pub async fn examine(config: &Config, ini: &str) -> Vec<Finding> {
     };
     findings.extend(inspect_others(&store, &terms).await);
     findings.extend(open_files::judge(config, open_files::raise_limit()));
+    if let Err(error) = dispatch::check_settings(config) {
+        findings.push(Finding::fault(
+            Topic::Settings,
+            error.to_string(),
+            "name a file of whole certificates in PEM form",
+        ));
+    }
     findings
 }
 

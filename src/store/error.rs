@@ -26,6 +26,9 @@ pub enum StoreError {
     /// The tables are not what this version works with.
     #[error("{0}")]
     Schema(String),
+    /// The server lacks SQL that we use.
+    #[error("{0}")]
+    OldServer(String),
     /// A setting of the connection can't be used.
     #[error("{0}")]
     Settings(String),
@@ -61,7 +64,9 @@ impl StoreError {
         match self {
             StoreError::Server { code, .. } => passes(*code),
             StoreError::Connection(_) | StoreError::Deadline(_) => true,
-            StoreError::Unexpected(_) | StoreError::Schema(_) | StoreError::Settings(_) => false,
+            StoreError::Unexpected(_) | StoreError::Schema(_) | StoreError::OldServer(_) | StoreError::Settings(_) => {
+                false
+            }
         }
     }
 
@@ -76,6 +81,12 @@ impl StoreError {
     #[must_use]
     pub fn says_locked(&self) -> bool {
         matches!(self.code(), Some(3572 | 1205))
+    }
+
+    /// Whether the account lacks a right (1142 on a table, 1143 on a column).
+    #[must_use]
+    pub fn says_denied(&self) -> bool {
+        matches!(self.code(), Some(1142 | 1143))
     }
 
     /// Whether the server prepares no more statements (1461), or none of that kind (1295).

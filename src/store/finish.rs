@@ -61,7 +61,7 @@ pub async fn finish(
         failpoint!("before-finish", StoreError::Connection("a failpoint".to_owned()));
         let mut lease = session.lease().await?;
         let report = match lease.conn().query_drop(whole_sql(batch, lines)?).await.map_err(StoreError::from) {
-            Err(error) if matches!(error.code(), Some(NOT_ALL | LOCK_WAIT)) => {
+            Err(error) if !batch.is_empty() && matches!(error.code(), Some(NOT_ALL | LOCK_WAIT)) => {
                 lease.conn().query_drop("ROLLBACK").await?;
                 finish_what_is_ours(&mut lease, batch, lines).await?
             }

@@ -38,7 +38,7 @@ const FOLLOW_MARIADB: Grant = on_server(&["REPLICATION SLAVE", "BINLOG MONITOR"]
 /// The work on the tables.
 const WORK: [Grant; 3] = [
     on_table("queued_job", &["SELECT", "UPDATE"]),
-    on_table("queued_job_log", &["INSERT"]),
+    on_table("queued_job_log", &["SELECT", "INSERT"]),
     on_table("queued_job_migration", &["SELECT"]),
 ];
 

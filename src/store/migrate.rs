@@ -7,6 +7,7 @@ use super::error::StoreError;
 use super::options::{SESSION_MODE, TABLE_WAIT_SECS};
 use super::schema::{CURRENT_VERSION, SchemaState, schema_state};
 use super::script::run_script;
+use super::server::require_supported;
 use super::session::Session;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -33,6 +34,7 @@ const PATIENCE_SECS: u32 = 86_400;
 pub async fn migrate(session: &mut Session) -> Result<SchemaState, StoreError> {
     let mut lease = session.lease().await?;
     let conn = lease.conn();
+    require_supported(conn).await?;
     lock_migrations(conn).await?;
     conn.query_drop(format!("SET SESSION lock_wait_timeout = {PATIENCE_SECS}")).await?;
     let before = schema_state(conn).await?;

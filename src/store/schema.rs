@@ -1,7 +1,7 @@
 //! Schema: whether the tables are the ones this version works with.
 
 use super::error::StoreError;
-use super::server::columns_of;
+use super::server::{columns_of, require_supported};
 use super::session::{Session, within_deadline};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -40,10 +40,11 @@ impl SchemaState {
     }
 }
 
-/// Looks at the tables.
+/// Looks at the tables. A server that we can't work with is an error.
 pub async fn read_schema_state(session: &mut Session) -> Result<SchemaState, StoreError> {
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
+        require_supported(lease.conn()).await?;
         let state = schema_state(lease.conn()).await?;
         lease.keep();
         Ok(state)
@@ -52,8 +53,14 @@ pub async fn read_schema_state(session: &mut Session) -> Result<SchemaState, Sto
 }
 
 pub(super) async fn schema_state(conn: &mut Conn) -> Result<SchemaState, StoreError> {
-    if columns_of(conn, "queued_job").await?.is_empty() {
+    let columns = columns_of(conn, "queued_job").await?;
+    let has = |name: &str| columns.iter().any(|column| column.eq_ignore_ascii_case(name));
+    if columns.is_empty() {
         return Ok(SchemaState::Missing);
+    }
+    // Whatever version stands there: `schema.sql` leaves tables that it finds as they are.
+    if !has("state") && !has("run_at") {
+        return Ok(SchemaState::Ancestor);
     }
     Ok(match last_migration(conn).await? {
         None => SchemaState::Ancestor,

@@ -33,7 +33,7 @@ pub(super) async fn run_script(conn: &mut Conn, script: &str) -> Result<(), Stor
     Ok(())
 }
 
-/// The UPDATE ends with its WHERE, and goes through the table in the order of `id`.
+/// The UPDATE ends with its WHERE, an OR of which stands in parentheses, and goes through the table in the order of `id`.
 async fn run_in_pieces(conn: &mut Conn, update: &str) -> Result<(), StoreError> {
     let table = update.split_whitespace().skip_while(|word| *word != "UPDATE").nth(1).unwrap_or_default();
     let mut after = 0;
@@ -84,6 +84,19 @@ async fn refuse_foreign_columns(conn: &mut Conn, statement: &str) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_run_in_pieces_has_a_condition_that_more_can_be_added_to() {
+        for (_, script) in super::super::migrate::MIGRATIONS {
+            for statement in statements(script).filter(|statement| statement.contains(IN_PIECES)) {
+                let (_, condition) = statement.rsplit_once("WHERE ").unwrap();
+                assert!(
+                    !condition.contains(" OR ") || condition.starts_with('(') && condition.ends_with(')'),
+                    "{condition}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn a_script_is_cut_into_its_statements() {

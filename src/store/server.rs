@@ -46,6 +46,10 @@ pub struct ServerFacts {
     variables: HashMap<String, String>,
 }
 
+/// The oldest servers that have all we use: SKIP LOCKED, `JSON_TABLE` in an UPDATE.
+const OLDEST_MYSQL: [u32; 3] = [8, 0, 19];
+const OLDEST_MARIADB: [u32; 3] = [10, 6, 0];
+
 const VARIABLES: &str = "'version', 'log_bin', 'binlog_format', 'binlog_row_image', 'read_only', 'server_id', \
     'server_uuid', 'hostname', 'port', 'lower_case_table_names', 'wait_timeout', 'max_allowed_packet', \
     'super_read_only', 'sync_binlog', 'innodb_flush_log_at_trx_commit', 'binlog_expire_logs_seconds', 'wsrep_on', \
@@ -81,6 +85,11 @@ impl ServerFacts {
         matches!(self.variable(name), "ON" | "1")
     }
 
+    /// What is wrong with a server that lacks SQL that we use, and what mends it.
+    pub(super) fn too_old(&self) -> Option<(String, String)> {
+        too_old(self.variable("version"))
+    }
+
     /// MySQL has a universal id; of MariaDB we take number, host and port together.
     #[must_use]
     pub fn identity(&self) -> ServerIdentity {
@@ -98,6 +107,33 @@ impl ServerIdentity {
     #[cfg(test)]
     pub(super) fn named(name: &str) -> ServerIdentity {
         ServerIdentity(name.to_owned())
+    }
+}
+
+fn too_old(version: &str) -> Option<(String, String)> {
+    let (name, oldest) = match flavour_of(version) {
+        Flavour::MySql { .. } => ("MySQL", OLDEST_MYSQL),
+        Flavour::MariaDb { .. } => ("MariaDB", OLDEST_MARIADB),
+    };
+    (numbers(version) < oldest).then(|| {
+        let [major, minor, patch] = oldest;
+        let what = format!("the server is {name} {version}, which lacks SQL that we use");
+        (what, format!("upgrade the server to {name} {major}.{minor}.{patch} or later"))
+    })
+}
+
+/// 10.11.19 of `10.11.19-MariaDB-log`. What is no number is taken for new enough.
+fn numbers(version: &str) -> [u32; 3] {
+    let mut parts = version.split(['.', '-']).map(|part| part.parse().unwrap_or(u32::MAX));
+    std::array::from_fn(|_| parts.next().unwrap_or(u32::MAX))
+}
+
+/// An error that says what mends it, when the server is too old to work with.
+pub(super) async fn require_supported(conn: &mut Conn) -> Result<(), StoreError> {
+    let version: Option<String> = conn.query_first("SELECT @@version").await?;
+    match too_old(&version.unwrap_or_default()) {
+        Some((what, mend)) => Err(StoreError::OldServer(format!("{what}; {mend}"))),
+        None => Ok(()),
     }
 }
 
@@ -142,7 +178,10 @@ pub(super) fn log_status_sql(flavour: Flavour) -> &'static str {
     }
 }
 
-/// The columns of `queued_job` in their order; empty when there is no such table.
+/// The columns of `queued_job` in their order, as the log has them; empty when there is no such table.
+///
+/// `MariaDB` keeps a hidden column, behind all others, for each unique key over a text (`HASH` among its indexes, and
+/// nowhere else to be seen): those come last, by names of ours.
 ///
 /// The log shows a change of the table before the information schema does; reading from the table first waits
 /// until the change is done.
@@ -154,12 +193,19 @@ pub async fn read_columns(session: &mut Session) -> Result<Vec<String>, StoreErr
             Err(error) if error.code() != Some(1146) => return Err(error),
             _ => {}
         }
-        let columns = columns_of(lease.conn(), "queued_job").await?;
+        let mut columns = columns_of(lease.conn(), "queued_job").await?;
+        if !columns.is_empty() {
+            let hidden: Option<u64> = lease.conn().query_first(HASHED_KEYS).await?;
+            columns.extend((1..=hidden.unwrap_or_default()).map(|number| format!("(hidden {number})")));
+        }
         lease.keep();
         Ok(columns)
     })
     .await
 }
+
+const HASHED_KEYS: &str = "SELECT COUNT(DISTINCT INDEX_NAME) FROM information_schema.STATISTICS \
+    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'queued_job' AND INDEX_TYPE = 'HASH'";
 
 pub(super) async fn columns_of(conn: &mut Conn, table: &str) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT COLUMN_NAME FROM information_schema.COLUMNS \

@@ -1,13 +1,14 @@
 //! One connection with a role of its own, opened when it is needed and replaced when it broke.
 
 use super::error::StoreError;
+use super::options::TABLE_WAIT_SECS;
 use super::servers::{Landed, Prepared, Servers};
 use crate::config::HostPort;
 use mysql_async::Conn;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// How long one deed (its statements together) may take before its connection is given up.
@@ -170,19 +171,44 @@ impl Bounds {
     }
 }
 
+/// Whether an error says that the server leaves deeds unanswered, or every write: a claim, which waits for no row, waits
+/// twice for a table.
+fn lets_writes_wait(error: &StoreError, waited: Duration) -> bool {
+    let whole_table = error.code() == Some(1205) && waited >= Duration::from_secs(TABLE_WAIT_SECS.into()) * 2;
+    matches!(error, StoreError::Deadline(_)) || whole_table
+}
+
 /// Bounds a deed in time: past the deadline it is dropped, and its connection with it. The same when another session
 /// has found that the server is to be used no longer: a server that vanished would let each wait on its own.
 pub(super) async fn within_deadline<T>(
     bounds: Bounds,
     deed: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
+    let begun = Instant::now();
     let deed = tokio::time::timeout(DEED_DEADLINE, deed);
     tokio::select! {
         biased;
-        done = deed => done.unwrap_or_else(|_| {
-            bounds.servers.suspect(bounds.at.load(Ordering::Relaxed));
-            Err(StoreError::Deadline(DEED_DEADLINE.as_secs()))
-        }),
+        done = deed => {
+            let done = done.unwrap_or_else(|_| Err(StoreError::Deadline(DEED_DEADLINE.as_secs())));
+            if done.as_ref().is_err_and(|error| lets_writes_wait(error, begun.elapsed())) {
+                bounds.servers.suspect(bounds.at.load(Ordering::Relaxed));
+            }
+            done
+        }
         () = bounds.left_behind() => Err(StoreError::Connection("its server is used no longer".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_whose_tables_are_waited_for_in_vain_is_suspect_and_one_with_locked_rows_is_not() {
+        let conflict = |code| StoreError::Server { code, message: String::new() };
+        let [rows, table] = [12, 24].map(Duration::from_secs);
+        assert!(lets_writes_wait(&StoreError::Deadline(30), DEED_DEADLINE));
+        assert!(lets_writes_wait(&conflict(1205), table));
+        assert!(!lets_writes_wait(&conflict(1205), rows) && !lets_writes_wait(&conflict(1213), table));
     }
 }

@@ -140,7 +140,7 @@ impl Dispatcher {
         let locked_in_service = reason == Missed::Locked && self.parts.mode == super::Mode::Serve;
         if count > most && !locked_in_service {
             self.misses.remove(&job);
-            return;
+            return self.sweep_before_long();
         }
         self.parts.metrics.increment(Counter::ClaimsRepeated);
         if count == 1 {

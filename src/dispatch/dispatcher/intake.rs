@@ -22,6 +22,11 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// A workable job that is overdue for longer was not seen by the log.
 const LOST_AFTER_MICROS: i64 = 2_000_000;
 
+/// When a sweep that the log asked for is made again: the log shows a change before SQL does, and with a replica that has to
+/// acknowledge it, some time before.
+const LOOKS_AGAIN: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)];
+
 /// Why a sweep is made, besides its time.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Reasons {
@@ -30,6 +35,16 @@ pub(super) struct Reasons {
     overflow: bool,
     /// The log was not followed when the sweep was begun.
     degraded: bool,
+    /// How often it was made for this already.
+    looks: usize,
+}
+
+impl Reasons {
+    /// Whether there may be more for it to find than can be seen yet.
+    fn asks_for_more_looks(self) -> bool {
+        use SweepCause::{Gap, PreparedCommit, Statement, Unreadable};
+        self.overflow || matches!(self.cause, Some(Gap | Unreadable | Statement | PreparedCommit))
+    }
 }
 
 impl Dispatcher {
@@ -71,10 +86,14 @@ impl Dispatcher {
             // What is rung from now on is for the next sweep: this one may have looked already. The reasons of one that
             // failed are still there.
             let before = self.sweeping_because;
+            let (_, again) = self.look_again.take().unwrap_or((Instant::now(), Reasons::default()));
+            let is_new = self.sweep_cause.is_some() || overflow;
+            let cause = SweepCause::graver(self.sweep_cause.take(), before.cause);
             self.sweeping_because = Reasons {
-                cause: SweepCause::graver(self.sweep_cause.take(), before.cause),
-                overflow: overflow || before.overflow,
+                cause: SweepCause::graver(cause, again.cause),
+                overflow: overflow || before.overflow || again.overflow,
                 degraded: self.parts.sweep_pace.borrow().degraded || before.degraded,
+                looks: if is_new { 0 } else { before.looks.max(again.looks) },
             };
             (self.sweep_due, self.overflow) = (false, false);
             self.timers_dropped &= !few_timers;
@@ -109,6 +128,7 @@ impl Dispatcher {
                 }
                 found.jobs.into_iter().for_each(|job| self.take_in(job));
                 if report.kind == SweepKind::Whole {
+                    self.plan_more_looks(because);
                     self.plan_sweep();
                 }
             }
@@ -126,7 +146,21 @@ impl Dispatcher {
 
     /// Plans the next sweep from now on.
     pub(super) fn plan_sweep(&mut self) {
-        self.next_sweep = Instant::now() + self.parts.sweep_pace.borrow_and_update().interval;
+        let in_time = Instant::now() + self.parts.sweep_pace.borrow_and_update().interval;
+        self.next_sweep = self.look_again.map_or(in_time, |(at, _)| at.min(in_time));
+    }
+
+    fn plan_more_looks(&mut self, because: Reasons) {
+        let pause = LOOKS_AGAIN.get(because.looks).filter(|_| because.asks_for_more_looks());
+        let more = Reasons { looks: because.looks + 1, degraded: false, ..because };
+        self.look_again = pause.map(|pause| (Instant::now() + *pause, more));
+    }
+
+    /// What the log showed and SQL does not is looked for once more, by a sweep.
+    pub(super) fn sweep_before_long(&mut self) {
+        if let Some(last) = LOOKS_AGAIN.last() {
+            self.next_sweep = self.next_sweep.min(Instant::now() + *last);
+        }
     }
 
     fn take_in(&mut self, job: DueJob) {
@@ -154,7 +188,7 @@ impl Dispatcher {
     /// being worked off, jobs are meant to be found by the sweep. What was left to dispatchers that have turned out to be
     /// gone was told of, and not kept.
     fn count_lost(&self, because: Reasons, found: &SweepFound, gone: &[String]) {
-        let Reasons { cause, overflow, degraded } = because;
+        let Reasons { cause, overflow, degraded, .. } = because;
         // What was told of and not kept can't be told from what was not told of; at a start, nothing has been yet.
         let unclear = overflow && !matches!(cause, Some(SweepCause::Start | SweepCause::Gap));
         if unclear

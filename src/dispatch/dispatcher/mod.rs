@@ -81,6 +81,8 @@ pub struct Dispatcher {
     /// Why the sweep that is under way was begun, or the one that failed last.
     sweeping_because: intake::Reasons,
     next_sweep: Instant,
+    /// When the last sweep is made again, and why.
+    look_again: Option<(Instant, intake::Reasons)>,
     /// The time for a sweep has come.
     sweep_due: bool,
     last_sweep: Option<Instant>,
@@ -130,6 +132,7 @@ impl Dispatcher {
             sweep_cause: Some(SweepCause::Start),
             sweeping_because: intake::Reasons::default(),
             next_sweep: Instant::now() + FAR_AWAY,
+            look_again: None,
             sweep_due: false,
             last_sweep: None,
             failure: None,

@@ -22,7 +22,9 @@ pub fn judge_connecting(database: &DatabaseConfig, error: &StoreError) -> Findin
             "start the server, or mend [db] `socket: …`".to_owned()
         }
         StoreError::Connection(_) => "start the server, or mend [db] `host: …` and `port: …`".to_owned(),
-        StoreError::Unexpected(_) | StoreError::Schema(_) | StoreError::Settings(_) => "mend [db]".to_owned(),
+        StoreError::Unexpected(_) | StoreError::Schema(_) | StoreError::OldServer(_) | StoreError::Settings(_) => {
+            "mend [db]".to_owned()
+        }
     };
     Finding::fault(Topic::Server, what, mend)
 }

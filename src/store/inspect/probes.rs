@@ -16,7 +16,7 @@ pub(super) struct Probe {
 }
 
 /// The deeds of the service. The UPDATE names all columns that we write, so rights on single columns will do too.
-pub(super) const PROBES: [Probe; 4] = [
+pub(super) const PROBES: [Probe; 5] = [
     Probe { privilege: "SELECT", scope: Scope::Table("queued_job"), sql: "SELECT id FROM queued_job WHERE 1 = 0" },
     Probe {
         privilege: "UPDATE",
@@ -24,6 +24,11 @@ pub(super) const PROBES: [Probe; 4] = [
         sql: "UPDATE queued_job SET state = 'available', run_at = NOW(6), attempt = 0, url = '', result_code = NULL, \
               last_started_at = NULL, last_finished_at = NULL, last_response = NULL, remaining_retries = 0, \
               retry_delay_secs = 0, claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL WHERE 1 = 0",
+    },
+    Probe {
+        privilege: "SELECT",
+        scope: Scope::Table("queued_job_log"),
+        sql: "SELECT job_id, created_at FROM queued_job_log WHERE 1 = 0",
     },
     Probe {
         privilege: "INSERT",

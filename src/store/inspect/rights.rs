@@ -100,15 +100,16 @@ mod tests {
         let expected = [
             "GRANT SELECT ON shop.queued_job TO 'queue'@'%';",
             "GRANT UPDATE ON shop.queued_job TO 'queue'@'%';",
+            "GRANT SELECT ON shop.queued_job_log TO 'queue'@'%';",
             "GRANT INSERT ON shop.queued_job_log TO 'queue'@'%';",
             "GRANT SELECT ON shop.queued_job_migration TO 'queue'@'%';",
             "GRANT REPLICATION CLIENT ON *.* TO 'queue'@'%';",
         ];
         assert_eq!(mends, expected);
         facts.server = server(&[("version", "11.8.1-MariaDB")]);
-        assert_eq!(judge(&facts)[4].mend, "GRANT BINLOG MONITOR ON *.* TO 'queue'@'%';");
+        assert_eq!(judge(&facts)[5].mend, "GRANT BINLOG MONITOR ON *.* TO 'queue'@'%';");
         facts.server = server(&[("log_bin", "OFF")]);
-        assert_eq!(judge(&facts).len(), 4);
+        assert_eq!(judge(&facts).len(), 5);
     }
 
     #[test]
@@ -140,7 +141,7 @@ mod tests {
         let mut facts = facts();
         facts.probes = PROBES.into_iter().map(|probe| (probe, Tried::NothingThere)).collect();
         assert_eq!(judge(&facts), []);
-        facts.probes = vec![(PROBES[1], Tried::Failed("x".to_owned())), (PROBES[2], Tried::ReadOnly)];
+        facts.probes = vec![(PROBES[1], Tried::Failed("x".to_owned())), (PROBES[3], Tried::ReadOnly)];
         assert_eq!(whats(&judge(&facts)), "fault fault");
         facts.server = server(&[("read_only", "ON")]);
         assert_eq!(whats(&judge(&facts)), "fault");

@@ -5,10 +5,6 @@ use super::facts::Facts;
 use super::finding::{Finding, Topic};
 use crate::store::server::{Flavour, ServerFacts};
 
-/// The oldest servers that have all we use: SKIP LOCKED, `JSON_TABLE` in an UPDATE.
-const OLDEST_MYSQL: [u32; 3] = [8, 0, 19];
-const OLDEST_MARIADB: [u32; 3] = [10, 6, 0];
-
 pub(super) fn judge(facts: &Facts, terms: &Terms) -> Vec<Finding> {
     let server = &facts.server;
     let own = [read_only(server), server_id(server, terms), cluster(server)];
@@ -21,22 +17,8 @@ pub(super) fn judge_in_general(server: &ServerFacts) -> Vec<Finding> {
 }
 
 fn version(server: &ServerFacts) -> Option<Finding> {
-    let (name, oldest) = match server.flavour {
-        Flavour::MySql { .. } => ("MySQL", OLDEST_MYSQL),
-        Flavour::MariaDb { .. } => ("MariaDB", OLDEST_MARIADB),
-    };
-    let version = server.variable("version");
-    (numbers(version) < oldest).then(|| {
-        let [major, minor, patch] = oldest;
-        let what = format!("the server is {name} {version}, which lacks SQL that we use");
-        Finding::fault(Topic::Server, what, format!("upgrade the server to {name} {major}.{minor}.{patch} or later"))
-    })
-}
-
-/// 10.11.19 of `10.11.19-MariaDB-log`.
-fn numbers(version: &str) -> [u32; 3] {
-    let mut parts = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-    std::array::from_fn(|_| parts.next().unwrap_or(0))
+    let (what, mend) = server.too_old()?;
+    Some(Finding::fault(Topic::Server, what, mend))
 }
 
 fn read_only(server: &ServerFacts) -> Option<Finding> {

@@ -65,12 +65,12 @@ fn judge_column(wanted: &WantedColumn, column: Option<&ColumnFacts>, migrate: &s
         ));
     };
     let found = normal_type(&column.column_type);
-    if found == *column_type {
+    if found == *column_type || is_as_good(wanted, &found) {
         return None;
     }
     let what = format!("{table}.{name} is {found}, and not {column_type}");
     let mend = format!("ALTER TABLE {table} MODIFY COLUMN {name} {definition};");
-    let finding = if serves(&found, column_type) { Finding::remark } else { Finding::fault };
+    let finding = if serves(&found, wanted) { Finding::remark } else { Finding::fault };
     Some(finding(Topic::Tables, what, mend))
 }
 
@@ -87,8 +87,21 @@ fn add_column(wanted: &WantedColumn, migrate: &str) -> String {
     format!("ALTER TABLE {table} ADD COLUMN {name} {definition};")
 }
 
+/// Whether the column's type is the application's to choose, and it chose one: what it says of whose job it is we never
+/// read, and a body may be raw bytes.
+fn is_as_good(wanted: &WantedColumn, found: &str) -> bool {
+    match (wanted.table.as_str(), wanted.name.as_str()) {
+        ("queued_job", "organization_id") => true,
+        ("queued_job", "body") => found == "longblob",
+        _ => false,
+    }
+}
+
 /// Whether a column of another type does the same for us, within its limits.
-fn serves(found: &str, wanted: &str) -> bool {
+fn serves(found: &str, WantedColumn { name, column_type: wanted, .. }: &WantedColumn) -> bool {
+    if name == "body" && matches!(family(found), "tinyblob" | "blob" | "mediumblob" | "binary" | "varbinary") {
+        return true;
+    }
     if let Some(values) = wanted.strip_prefix("enum(") {
         return found.starts_with("enum(")
             && values.trim_end_matches(')').split(',').all(|value| found.contains(value));
@@ -128,7 +141,11 @@ fn judge_indexes(facts: &Facts) -> Vec<Finding> {
     }
     if there("queued_job_log") && !has("queued_job_log", None, "job_id") {
         let mend = "CREATE INDEX job_id ON queued_job_log (job_id);";
-        found.push(Finding::remark(Topic::Tables, "queued_job_log has no index on job_id, for people's queries", mend));
+        found.push(Finding::remark(
+            Topic::Tables,
+            "queued_job_log has no index on job_id, by which the lines of a job are found",
+            mend,
+        ));
     }
     found
 }
@@ -181,9 +198,19 @@ mod tests {
         assert_eq!(whats(&retyped("timeout_secs", "smallint(6)")), "remark");
         assert_eq!(whats(&retyped("run_at", "datetime(6)")), "fault");
         assert_eq!(whats(&retyped("state", "enum('available','executing')")), "fault");
+        assert_eq!(
+            (whats(&retyped("body", "blob")), whats(&retyped("url", "blob"))),
+            ("remark".into(), "fault".into())
+        );
         assert!(
             retyped("state", "varchar(20)")[0].mend.starts_with("ALTER TABLE queued_job MODIFY COLUMN state ENUM(")
         );
+    }
+
+    #[test]
+    fn what_is_the_applications_to_choose_is_not_judged() {
+        assert_eq!(retyped("body", "longblob"), []);
+        assert_eq!(retyped("organization_id", "char(36)"), []);
     }
 
     #[test]

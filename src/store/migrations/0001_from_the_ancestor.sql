@@ -6,7 +6,8 @@
 -- filling comes to an end, however many there are.
 
 -- In pieces.
-UPDATE queued_job SET last_response = LEFT(last_response, 16000) WHERE LENGTH(last_response) > 16000;
+UPDATE queued_job SET last_response = LEFT(last_response, 16000), last_started_at = last_started_at
+WHERE LENGTH(last_response) > 16000;
 
 ALTER TABLE queued_job
     ADD COLUMN state ENUM('available', 'executing', 'retryable', 'completed', 'discarded', 'cancelled') NULL,
@@ -57,12 +58,14 @@ ALTER TABLE queued_job
         NOT NULL DEFAULT 'available',
     ADD KEY state_run_at (state, run_at);
 
+-- Where the server made it so, a first TIMESTAMP becomes that of every change that does not name it.
 -- In pieces.
-UPDATE queued_job_log SET msg = LEFT(msg, 16000) WHERE LENGTH(msg) > 16000;
+UPDATE queued_job_log SET msg = LEFT(msg, 16000), created_at = created_at WHERE LENGTH(msg) > 16000;
 
 -- A line of no job keeps its place in the log.
 -- In pieces.
-UPDATE queued_job_log SET job_id = COALESCE(job_id, 0), msg = COALESCE(msg, '') WHERE job_id IS NULL OR msg IS NULL;
+UPDATE queued_job_log SET job_id = COALESCE(job_id, 0), msg = COALESCE(msg, ''), created_at = created_at
+WHERE (job_id IS NULL OR msg IS NULL);
 
 ALTER TABLE queued_job_log
     MODIFY id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,

@@ -6,6 +6,7 @@ use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use std::time::Duration;
 use strings_queue::cdc::BinlogStream;
 use strings_queue::metrics::Counter;
 use strings_queue::wakeup::SweepCause;
@@ -19,6 +20,7 @@ for_both_clients! {
     statements_that_name_the_table
     columns_added_and_moved
     generated_and_invisible_columns
+    a_unique_key_over_a_text
     odd_columns_before_the_key
     a_renamed_table
     the_table_truncated
@@ -66,6 +68,24 @@ async fn foreign_tables_with_every_type(client: BinlogStream) {
     let id = job().insert(&database).await;
     database.execute("UPDATE odd SET a = 3, y = '[]'; DELETE FROM odd").await;
     rig.assert_rung(&database, &[id]).await;
+}
+
+/// MariaDB has a column for it that nothing but the log shows.
+async fn a_unique_key_over_a_text(client: BinlogStream) {
+    let database = TestDatabase::with_schema().await;
+    if database.is_mysql() {
+        return;
+    }
+    let rig = Rig::following(&database, client).await;
+    database.execute("ALTER TABLE queued_job ADD COLUMN dedupe_key TEXT NULL, ADD UNIQUE (dedupe_key)").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = rig.heard_until_now(&database).await;
+    let ids = [job().url("http://a/").insert(&database).await, job().url("http://b/").insert(&database).await];
+    database.execute(&format!("UPDATE queued_job SET run_at = NOW(6) WHERE id = {}", ids[0])).await;
+    let heard = rig.heard_until_now(&database).await;
+    assert!(heard.jobs.ends_with(&[ids[0], ids[1], ids[0]]), "{heard:?}");
+    let after = &heard.sweeps[before.sweeps.len()..];
+    assert!(!after.contains(&SweepCause::Unreadable) && !after.contains(&SweepCause::Statement), "{heard:?}");
 }
 
 async fn huge_rows_of_other_tables_and_ours(client: BinlogStream) {

@@ -4,7 +4,7 @@ use super::check;
 use crate::support::account::{Account, PASSWORD, parts, script};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
-use crate::support::receiver::{Answer, Receiver};
+use crate::support::receiver::{Answer, Gate, Receiver};
 use crate::support::service::{Service, program};
 use crate::support::wait::until;
 use mysql_async::prelude::Queryable;
@@ -87,6 +87,46 @@ async fn with_exactly_these_grants_all_the_work_is_done() {
     let last = job().url(receiver.url("/once")).insert(&database).await;
     assert!(program().arg("once").arg(&ini).status().await.unwrap().success());
     assert_eq!(state(&database, last).await, "completed");
+}
+
+/// A call's line goes ahead of its result, which the server then takes at the second try only.
+async fn finish_twice(database: &TestDatabase, ini: &Path) -> Vec<String> {
+    let receiver = Receiver::start().await;
+    let gate = Gate::closed();
+    receiver.on("/", Answer::ok().behind(&gate));
+    let service = Service::run(ini);
+    service.wait_for_line("following the log", SOON).await;
+    let id = job().url(receiver.url("/")).insert(database).await;
+    let lines = format!(
+        "SELECT LEFT(SUBSTRING(msg, LOCATE(']', msg) + 2), 7) FROM queued_job_log WHERE job_id = {id} ORDER BY id"
+    );
+    until("its line is there", SOON, async || database.query::<String>(&lines).await.len() == 1).await;
+    let conflict = "CREATE TRIGGER meets BEFORE INSERT ON queued_job_log FOR EACH ROW \
+                    SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213";
+    database.conn().await.query_drop(conflict).await.unwrap();
+    gate.open();
+    service.wait_for_line("results not stored yet", SOON).await;
+    database.execute("DROP TRIGGER meets").await;
+    wait_for_state(database, id, "completed").await;
+    assert_eq!(receiver.count(), 1);
+    database.query(&lines).await
+}
+
+#[tokio::test]
+async fn with_exactly_these_grants_a_result_is_written_at_the_second_try_and_its_lines_once() {
+    let (database, account) = granted().await;
+    let ini = account.ini(&database, "[sweep]\ninterval_secs: 3600");
+    assert_eq!(finish_twice(&database, &ini).await, ["Calling", "Job suc"]);
+}
+
+/// As an account of an older version does.
+#[tokio::test]
+async fn an_account_that_may_not_read_its_log_writes_results_all_the_same() {
+    let (database, account) = granted().await;
+    let select = grant_statement("SELECT", Scope::Table("queued_job_log"), database.name(), &account.quoted());
+    take_away(&account, &select).await;
+    let ini = account.ini(&database, "[sweep]\ninterval_secs: 3600");
+    assert_eq!(finish_twice(&database, &ini).await.last().unwrap(), "Job suc");
 }
 
 #[tokio::test]

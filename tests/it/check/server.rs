@@ -1,8 +1,31 @@
 //! What `check` says of a server that is set up otherwise than we want.
 
-use super::check;
-use crate::support::database::TestDatabase;
+use super::{DEADLINE, check};
+use crate::support::database::{TestDatabase, TestServer};
 use crate::support::server::OwnServer;
+use crate::support::service::program;
+
+/// MariaDB can be told to call itself otherwise.
+#[tokio::test]
+async fn a_server_that_is_too_old_is_not_worked_with() {
+    if TestServer::get().is_mysql() {
+        return;
+    }
+    let server = OwnServer::start(&["--version=10.5.29-MariaDB-log"]).await;
+    let database = TestDatabase::create_on(server.access()).await;
+    let ini = database.ini("");
+    for command in ["migrate", "run", "once"] {
+        let done = tokio::time::timeout(DEADLINE, program().arg(command).arg(&ini).output()).await.unwrap().unwrap();
+        let told = String::from_utf8(done.stderr).unwrap();
+        let mend = "the server is MariaDB 10.5.29-MariaDB-log, which lacks SQL that we use; upgrade the server";
+        assert!(done.status.code() == Some(1) && told.contains(mend), "{command}: {told}");
+    }
+    let tables = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()";
+    assert_eq!(database.query_one::<u32>(tables).await, 0);
+    check(&ini)
+        .await
+        .assert_finding("fault: the server is MariaDB 10.5.29", "upgrade the server to MariaDB 10.6.0 or later");
+}
 
 #[tokio::test]
 async fn a_server_without_a_log_is_told_of_its_options() {

@@ -9,6 +9,25 @@ use crate::support::server::OwnServer;
 use mysql_async::prelude::Queryable;
 use std::time::Duration;
 
+/// The same of a row that the log shows as a statement: the sweep that it asks for comes before there is a row to be seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_logged_as_a_statement_before_it_is_committed_is_not_left_to_the_next_sweep() {
+    let server = OwnServer::start(&semi_sync()).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    database.execute(&format!("SET GLOBAL {} = 1", semi_sync_switch())).await;
+    let mut conn = database.conn().await;
+    conn.query_drop("SET SESSION binlog_format = 'STATEMENT'").await.unwrap();
+    let url = receiver.url("/work");
+    // The server gives up waiting after three seconds.
+    conn.query_drop(format!("INSERT INTO queued_job (http_method, url) VALUES ('post', '{url}')")).await.unwrap();
+    receiver.wait_for(1, Duration::from_secs(10)).await;
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.jobs, found.calls), (1, 1), "{found:?}");
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+}
+
 /// The server waits for an acknowledgement in the middle of the commit: the log has the change, the rows are locked, and
 /// SQL shows them as they were before.
 #[tokio::test(flavor = "multi_thread")]

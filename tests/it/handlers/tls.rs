@@ -97,11 +97,15 @@ async fn a_file_of_authorities_that_cannot_be_used_is_told_at_the_start() {
     let broken = "-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n";
     std::fs::write(database.files().join("broken.pem"), broken).unwrap();
     std::fs::write(database.files().join("empty.pem"), "").unwrap();
-    for (file, code) in [("none.pem", 2), ("empty.pem", 2), ("broken.pem", 1)] {
-        let mut service = Service::run(&database.ini(&format!("[http]\nca_file: {file}\n")));
+    for (file, code) in [("none.pem", 2), ("empty.pem", 2), ("broken.pem", 2)] {
+        let ini = database.ini(&format!("[http]\nca_file: {file}\n"));
+        let mut service = Service::run(&ini);
         assert_eq!(service.wait_for_exit(SOON).await.code(), Some(code), "{file}");
         let told = service.lines();
         assert!(told.iter().any(|line| line.contains("ca_file") && line.contains(file)), "{told:?}");
+        let checked = program().arg("check").arg(&ini).output().await.unwrap();
+        let told = [checked.stdout, checked.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        assert!(!checked.status.success() && told.contains("ca_file") && told.contains(file), "{told}");
     }
 }
 

@@ -8,6 +8,7 @@ use crate::support::receiver::Receiver;
 use crate::support::service::Service;
 use crate::support::wait::until;
 use std::path::PathBuf;
+use strings_queue::store::migrate::SCHEMA;
 
 fn settings(database: &TestDatabase) -> PathBuf {
     database.ini("[sweep]\ninterval_secs: 3600")
@@ -116,6 +117,34 @@ async fn texts_keep_their_letters_and_huge_ones_are_cut() {
             [line(1, "", 0), line(1, "größer", 6), line(1, "öööööö", 16_000), line(0, "of no ", 9), line(0, "", 0)];
         assert_eq!(lines, expected, "{make:?}");
     }
+}
+
+/// As the servers of its time made the first TIMESTAMP of a table.
+#[tokio::test]
+async fn lines_keep_their_times_where_an_update_would_change_them() {
+    let database = ancestor(MAKES[0]).await;
+    let of_its_time = "ALTER TABLE queued_job_log MODIFY created_at timestamp not null default current_timestamp \
+                       on update current_timestamp";
+    database.execute(of_its_time).await;
+    let at = "'2014-05-06 07:08:09'";
+    let lines =
+        format!("(1, REPEAT('x', 32000), {at}), (NULL, 'of no job', {at}), (1, NULL, {at}), (1, 'short', {at})");
+    database.execute(&format!("INSERT INTO queued_job_log (job_id, msg, created_at) VALUES {lines}")).await;
+    migrate(&database).await;
+    let kept = format!("SELECT COUNT(*) FROM queued_job_log WHERE created_at = {at}");
+    assert_eq!(database.query_one::<u32>(&kept).await, 4);
+}
+
+/// `schema.sql` leaves tables that it finds as they are, and says nothing.
+#[tokio::test]
+async fn tables_that_schema_sql_was_fed_over_are_the_ancestors_still() {
+    let database = ancestor(MAKES[0]).await;
+    job().insert(&database).await;
+    database.execute(SCHEMA).await;
+    let said = command("once", &settings(&database)).await;
+    assert!(said.code == Some(1) && said.stderr.contains("the tables are the ancestor's"), "{}", said.stderr);
+    migrate(&database).await;
+    assert_eq!(states(&database).await, ["available"]);
 }
 
 #[tokio::test]
