@@ -13,6 +13,9 @@ use tokio::runtime::Handle;
 
 /// How long one deed (its statements together) may take before its connection is given up.
 pub(super) const DEED_DEADLINE: Duration = Duration::from_secs(30);
+/// As long as a statement waits for a table; and how long deeds may do so in vain, one after the other.
+const TABLE_WAIT: Duration = Duration::from_secs(TABLE_WAIT_SECS as u64);
+const IN_VAIN_MILLIS: u64 = 2_000 * TABLE_WAIT_SECS as u64;
 /// How long after we came to a server, from another one or after an outage, no lock that is free there counts: the
 /// others come too, and have theirs to take anew. The slowest has first to give up a server that no longer answers.
 const ALL_HERE: Duration = Duration::from_secs(10);
@@ -35,11 +38,13 @@ pub struct Session {
     at: Arc<AtomicU64>,
     /// How often we had come to a server when the last deed began.
     arrivals: u64,
+    /// How long its deeds have waited in vain for a table, one after the other, in milliseconds.
+    in_vain: Arc<AtomicU64>,
 }
 
 impl Session {
     pub(super) fn new(servers: Arc<Servers>) -> Session {
-        Session { servers, landed: None, at: Arc::new(AtomicU64::new(OPENING)), arrivals: 0 }
+        Session { servers, landed: None, at: Arc::new(AtomicU64::new(OPENING)), arrivals: 0, in_vain: Arc::default() }
     }
 
     /// A session like this one, for another role.
@@ -63,7 +68,7 @@ impl Session {
 
     /// What bounds this session's next deed.
     pub(super) fn bounds(&self) -> Bounds {
-        Bounds { servers: Arc::clone(&self.servers), at: Arc::clone(&self.at) }
+        Bounds { servers: Arc::clone(&self.servers), at: Arc::clone(&self.at), in_vain: Arc::clone(&self.in_vain) }
     }
 
     /// Returns when this connection leads to a server that is used no longer; at once when there is none.
@@ -155,9 +160,30 @@ impl Lease<'_> {
 pub(super) struct Bounds {
     servers: Arc<Servers>,
     at: Arc<AtomicU64>,
+    in_vain: Arc<AtomicU64>,
 }
 
 impl Bounds {
+    /// Takes in how a deed ended. Where one is not answered, or deeds wait for a table again and again, as they do where
+    /// nobody can write, another server is looked for.
+    fn ended(&self, error: Option<&StoreError>, took: Duration) {
+        let waited = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let suspect = match error {
+            Some(StoreError::Deadline(_)) => true,
+            // No row is waited for as long.
+            Some(error) if error.code() == Some(1205) && took >= TABLE_WAIT => {
+                self.in_vain.fetch_add(waited, Ordering::Relaxed) + waited >= IN_VAIN_MILLIS
+            }
+            _ => false,
+        };
+        if suspect {
+            self.servers.suspect(self.at.load(Ordering::Relaxed));
+        }
+        if suspect || error.is_none() {
+            self.in_vain.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Returns when the deed's connection leads to a server that is used no longer.
     pub(super) async fn left_behind(&self) {
         loop {
@@ -169,13 +195,6 @@ impl Bounds {
             self.servers.moved_since(moves).await;
         }
     }
-}
-
-/// Whether an error says that the server leaves deeds unanswered, or every write: a claim, which waits for no row, waits
-/// twice for a table.
-fn lets_writes_wait(error: &StoreError, waited: Duration) -> bool {
-    let whole_table = error.code() == Some(1205) && waited >= Duration::from_secs(TABLE_WAIT_SECS.into()) * 2;
-    matches!(error, StoreError::Deadline(_)) || whole_table
 }
 
 /// Bounds a deed in time: past the deadline it is dropped, and its connection with it. The same when another session
@@ -190,9 +209,7 @@ pub(super) async fn within_deadline<T>(
         biased;
         done = deed => {
             let done = done.unwrap_or_else(|_| Err(StoreError::Deadline(DEED_DEADLINE.as_secs())));
-            if done.as_ref().is_err_and(|error| lets_writes_wait(error, begun.elapsed())) {
-                bounds.servers.suspect(bounds.at.load(Ordering::Relaxed));
-            }
+            bounds.ended(done.as_ref().err(), begun.elapsed());
             done
         }
         () = bounds.left_behind() => Err(StoreError::Connection("its server is used no longer".to_owned())),
@@ -202,13 +219,22 @@ pub(super) async fn within_deadline<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use std::path::Path;
 
     #[test]
     fn a_server_whose_tables_are_waited_for_in_vain_is_suspect_and_one_with_locked_rows_is_not() {
-        let conflict = |code| StoreError::Server { code, message: String::new() };
-        let [rows, table] = [12, 24].map(Duration::from_secs);
-        assert!(lets_writes_wait(&StoreError::Deadline(30), DEED_DEADLINE));
-        assert!(lets_writes_wait(&conflict(1205), table));
-        assert!(!lets_writes_wait(&conflict(1205), rows) && !lets_writes_wait(&conflict(1213), table));
+        let settings = Config::parse(Path::new("db.ini"), "[db]\nhost: a, b\nuser: u\ndb: d", &|_| None).unwrap();
+        let servers = Arc::new(Servers::new(settings.database));
+        let bounds = Session::new(servers).bounds();
+        let waited = || bounds.in_vain.load(Ordering::Relaxed);
+        let conflict = StoreError::Server { code: 1205, message: String::new() };
+        bounds.ended(Some(&conflict), Duration::from_secs(11));
+        assert_eq!(waited(), 0, "for a row");
+        bounds.ended(Some(&conflict), Duration::from_secs(13));
+        bounds.ended(Some(&StoreError::Connection(String::new())), Duration::from_secs(20));
+        assert_eq!(waited(), 13_000);
+        bounds.ended(None, Duration::ZERO);
+        assert_eq!(waited(), 0, "it could write meanwhile");
     }
 }
