@@ -68,7 +68,7 @@ pub struct ClaimOrder {
 
 impl ClaimOrder {
     /// All the jobs, in key order: rows are locked in that order.
-    fn jobs(&self) -> Vec<JobId> {
+    pub fn jobs(&self) -> Vec<JobId> {
         let parked = self.parked.iter().map(|(job, _)| *job);
         let mut jobs: Vec<JobId> = self.unread.iter().copied().chain(parked).collect();
         jobs.sort_unstable();

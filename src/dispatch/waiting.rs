@@ -3,7 +3,7 @@
 use super::host_queues::HostQueues;
 use super::slots::{HostKey, Slots};
 use crate::job::JobId;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// When so many jobs wait for slots of their hosts, no more are kept for a host that has some.
 pub const PARKED_BOUND: usize = 500_000;
@@ -20,6 +20,8 @@ pub struct Waiting {
     unread: VecDeque<JobId>,
     parked: HostQueues<JobId>,
     known: HashSet<JobId>,
+    /// Those that are being claimed, and whether they were added again meanwhile.
+    in_claim: HashMap<JobId, bool>,
 }
 
 impl Waiting {
@@ -28,8 +30,20 @@ impl Waiting {
         let new = self.known.insert(job);
         if new {
             self.unread.push_back(job);
+        } else if let Some(again) = self.in_claim.get_mut(&job) {
+            *again = true;
         }
         new
+    }
+
+    /// A claim of these jobs begins.
+    pub fn begin_claim(&mut self, jobs: impl IntoIterator<Item = JobId>) {
+        self.in_claim.extend(jobs.into_iter().map(|job| (job, false)));
+    }
+
+    /// It has ended for this job. True when the job was added meanwhile: the claim may have seen its row as it was before.
+    pub fn end_claim(&mut self, job: JobId) -> bool {
+        self.in_claim.remove(&job).unwrap_or_default()
     }
 
     /// Adds a job whose moment has come, before all others.
@@ -134,6 +148,16 @@ mod tests {
         assert!(waiting.knows(JobId(1)) && !waiting.add(JobId(1)));
         waiting.forget(JobId(1));
         assert!(waiting.add(JobId(1)));
+    }
+
+    #[test]
+    fn what_is_added_while_it_is_being_claimed_is_told_at_its_end() {
+        let mut waiting = Waiting::default();
+        assert!(waiting.add(JobId(1)) && waiting.add(JobId(2)) && !waiting.add(JobId(1)));
+        let jobs = waiting.take_unread(9);
+        waiting.begin_claim(jobs);
+        assert!(!waiting.add(JobId(2)));
+        assert!(!waiting.end_claim(JobId(1)) && waiting.end_claim(JobId(2)) && !waiting.end_claim(JobId(2)));
     }
 
     #[test]

@@ -32,6 +32,7 @@ impl Dispatcher {
                 return;
             }
             let Some(lane) = self.idle_lanes.pop() else { return };
+            self.waiting.begin_claim(order.jobs());
             self.lanes.spawn(claim_lane(lane, self.parts.terms.clone(), order, self.parts.stop.clone()));
         }
     }
@@ -91,7 +92,10 @@ impl Dispatcher {
             for host in held.values() {
                 self.parts.slots.give_back(host);
             }
-            order.unread.iter().chain(held.keys()).for_each(|job| self.waiting.forget(*job));
+            for job in order.unread.iter().chain(held.keys()) {
+                self.waiting.end_claim(*job);
+                self.waiting.forget(*job);
+            }
             return;
         };
         tracing::debug!(jobs = claim.jobs.len(), missed = claim.missed.len(), "claimed");
@@ -105,12 +109,19 @@ impl Dispatcher {
         }
         for job in claim.jobs {
             let promised = held.remove(&job.id);
+            self.waiting.end_claim(job.id);
             self.take_claimed(job, promised);
         }
     }
 
     fn on_missed(&mut self, job: JobId, reason: Missed) {
+        let changed = self.waiting.end_claim(job);
         match reason {
+            // Not to be forgotten: the log told of it while the claim looked.
+            Missed::NotDue(_) | Missed::Taken | Missed::Final if changed => {
+                self.forget(job);
+                self.waiting.add_first(job);
+            }
             Missed::Invisible | Missed::Locked => self.look_again(job, reason),
             Missed::NotDue(delay) => {
                 self.forget(job);

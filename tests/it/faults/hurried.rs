@@ -3,11 +3,14 @@
 use super::checker::check;
 use super::load::Written;
 use super::visibility::{semi_sync, semi_sync_switch};
-use super::{NO_SWEEP, following, ledger, stage_on};
+use super::{NO_SWEEP, following, ledger, stage, stage_on};
 use crate::support::factory::job;
 use crate::support::server::OwnServer;
 use mysql_async::prelude::Queryable;
 use std::time::Duration;
+
+/// How often an application changes its mind.
+const PAIRS: u64 = 300;
 
 /// The same of a row that the log shows as a statement: the sweep that it asks for comes before there is a row to be seen.
 #[tokio::test(flavor = "multi_thread")]
@@ -54,4 +57,30 @@ async fn a_change_that_is_shown_by_the_log_before_it_is_committed_is_not_taken_f
     assert_eq!((found.jobs, found.calls), (2, 2), "{found:?}");
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
     ledger::assert_nothing_lost(&service);
+}
+
+/// An application enqueues for later, and changes its mind while the row is being looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_made_due_right_after_they_were_enqueued_for_later_are_called_at_once() {
+    let (database, receiver) = stage().await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    let mut conn = database.conn().await;
+    conn.query_drop("SET time_zone = '+00:00'").await.unwrap();
+    let url = receiver.url("/work");
+    let later =
+        format!("INSERT INTO queued_job (http_method, url, run_at) VALUES ('post', '{url}', NOW(6) + INTERVAL 1 HOUR)");
+    for number in 0..PAIRS {
+        conn.query_drop(&later).await.unwrap();
+        let id = conn.last_insert_id().unwrap();
+        // From at once to about as long as a claim takes.
+        tokio::time::sleep(Duration::from_micros(100 * (number % 30))).await;
+        conn.query_drop(format!("UPDATE queued_job SET run_at = NOW(6) WHERE id = {id}")).await.unwrap();
+    }
+    receiver.wait_for(usize::try_from(PAIRS).unwrap(), Duration::from_secs(10)).await;
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!(found.jobs as u64, PAIRS, "{found:?}");
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+    ledger::assert_swept_only_at_the_start(&service);
 }
