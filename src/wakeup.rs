@@ -26,6 +26,8 @@ pub struct Hints {
     pub backlog: bool,
     /// Something happened that single hints do not cover: sweep now, for this reason.
     pub sweep: Option<SweepCause>,
+    /// One of the causes asks for more than one sweep.
+    pub more_looks: bool,
 }
 
 /// Why a sweep is due now.
@@ -48,6 +50,16 @@ pub enum SweepCause {
 }
 
 impl SweepCause {
+    /// Whether one sweep may come too early: the log shows a change before SQL does, and with a replica that has to
+    /// acknowledge it, some time before.
+    #[must_use]
+    pub fn asks_for_more_looks(self) -> bool {
+        match self {
+            SweepCause::Gap | SweepCause::Unreadable | SweepCause::Statement | SweepCause::PreparedCommit => true,
+            SweepCause::Start | SweepCause::Resumed | SweepCause::PeerGone => false,
+        }
+    }
+
     /// The cause that one sweep for both has: the first one, unless only the second one is a gap.
     #[must_use]
     pub fn graver(first: Option<SweepCause>, second: Option<SweepCause>) -> Option<SweepCause> {
@@ -93,6 +105,7 @@ impl Wakeup {
         {
             let mut pending = self.lock();
             pending.sweep = SweepCause::graver(pending.sweep, Some(cause));
+            pending.more_looks |= cause.asks_for_more_looks();
         }
         self.rung.notify_one();
     }
@@ -158,5 +171,16 @@ mod tests {
         wakeup.ring_sweep(SweepCause::Gap);
         wakeup.ring_sweep(SweepCause::Resumed);
         assert_eq!(wakeup.take().sweep, Some(SweepCause::Gap));
+    }
+
+    #[test]
+    fn a_cause_that_asks_for_more_looks_is_heard_beside_one_that_does_not() {
+        let wakeup = Wakeup::default();
+        wakeup.ring_sweep(SweepCause::Start);
+        assert!(!wakeup.take().more_looks);
+        wakeup.ring_sweep(SweepCause::Start);
+        wakeup.ring_sweep(SweepCause::Statement);
+        let hints = wakeup.take();
+        assert!(hints.sweep == Some(SweepCause::Start) && hints.more_looks);
     }
 }

@@ -33,8 +33,9 @@ pub(super) fn api(reader: &mut Reader<'_>) -> ApiConfig {
     let user = reader.text(&known::API_USER);
     let password = passwords::read(reader, &passwords::API);
     check_credentials(reader, user.as_deref(), password.is_some());
-    let hosts = hosts(reader, &known::API_HOSTS).into_iter().map(as_in_a_url).collect();
-    if reader.entry(&known::API_HOSTS).is_some_and(|entry| entry.value.is_empty()) {
+    let hosts: Vec<String> = hosts(reader, &known::API_HOSTS).into_iter().map(as_in_a_url).collect();
+    let is_emptied = reader.entry(&known::API_HOSTS).is_some() && reader.list(&known::API_HOSTS).is_empty();
+    if is_emptied && user.is_some() {
         let message = "is empty, and without a list every host gets user and passwd; name those that shall, or take the \
                        line out";
         reader.problem(&known::API_HOSTS, message);

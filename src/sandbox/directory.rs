@@ -32,10 +32,16 @@ impl Directory {
     /// Makes it if need be. The server changes into its data directory, so every path must be absolute.
     pub(super) fn open(path: &Path, owner: Owner) -> Result<Directory, SandboxError> {
         let mode = if owner == Owner::Ourselves { 0o700 } else { 0o755 };
-        let missing: Vec<&Path> = path.ancestors().take_while(|part| !part.exists()).collect();
+        let is_missing = |part: &&Path| !part.as_os_str().is_empty() && !part.exists();
+        let mut ours: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+        if ["data", "data.new", "made_by"].iter().any(|name| path.join(name).exists()) {
+            ours.push(path);
+        }
         let created = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
         // Another user's server must get to its data, whatever our umask takes away. What was there before, above, is not ours.
-        let ours = if owner == Owner::Ourselves { Vec::new() } else { [missing, vec![path]].concat() };
+        if owner == Owner::Ourselves {
+            ours.clear();
+        }
         let opened = created.and_then(|()| {
             ours.iter().try_for_each(|part| fs::set_permissions(part, fs::Permissions::from_mode(mode)))
         });

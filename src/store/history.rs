@@ -7,6 +7,11 @@ use crate::job::JobId;
 use mysql_async::prelude::Queryable;
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long reading the lines of some jobs may take.
+const READING: Duration = Duration::from_secs(10);
 
 /// One line for `queued_job_log`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,21 +37,23 @@ pub async fn write_history(session: &mut Session, lines: &[HistoryLine]) -> Resu
 }
 
 /// Takes out those of the lines that are in the log already: they were sent before, and the answer was lost. Lines that
-/// do not tell their time are kept.
+/// do not tell their time are kept; so are all of them when the log is not read within some seconds, as one without its
+/// index on `job_id` is not.
 ///
-/// A consistent read by the index on `job_id`; takes no lock.
+/// A consistent read by that index; takes no lock.
 pub async fn drop_written(session: &mut Session, lines: &mut Vec<HistoryLine>) -> Result<(), StoreError> {
     let timed: Vec<JobId> = lines.iter().filter(|line| line.at_micros.is_some()).map(|line| line.job).collect();
     if timed.is_empty() {
         return Ok(());
     }
-    within_deadline(session.bounds(), async {
+    within_deadline(session.bounds().of_a_read(), async {
         let mut lease = session.lease().await?;
         let sql = format!(
             "SELECT job_id, CAST(UNIX_TIMESTAMP(created_at) * 1000000 AS UNSIGNED) FROM queued_job_log WHERE job_id IN ({})",
             id_list(&timed)
         );
-        let written: HashSet<(u64, u64)> = lease.conn().query(sql).await?.into_iter().collect();
+        let Ok(written) = timeout(READING, lease.conn().query::<(u64, u64), _>(sql)).await else { return Ok(()) };
+        let written: HashSet<(u64, u64)> = written?.into_iter().collect();
         lease.keep();
         lines.retain(|line| line.at_micros.is_none_or(|micros| !written.contains(&(line.job.0, micros))));
         Ok(())

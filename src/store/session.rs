@@ -68,7 +68,8 @@ impl Session {
 
     /// What bounds this session's next deed.
     pub(super) fn bounds(&self) -> Bounds {
-        Bounds { servers: Arc::clone(&self.servers), at: Arc::clone(&self.at), in_vain: Arc::clone(&self.in_vain) }
+        let (servers, at, in_vain) = (Arc::clone(&self.servers), Arc::clone(&self.at), Arc::clone(&self.in_vain));
+        Bounds { servers, at, in_vain, writes: true }
     }
 
     /// Returns when this connection leads to a server that is used no longer; at once when there is none.
@@ -161,27 +162,41 @@ pub(super) struct Bounds {
     servers: Arc<Servers>,
     at: Arc<AtomicU64>,
     in_vain: Arc<AtomicU64>,
+    /// Whether its success shows that the server takes writes.
+    writes: bool,
 }
 
 impl Bounds {
+    /// The same for a deed that only reads.
+    pub(super) fn of_a_read(self) -> Bounds {
+        Bounds { writes: false, ..self }
+    }
+
     /// Takes in how a deed ended. Where one is not answered, or deeds wait for a table again and again, as they do where
     /// nobody can write, another server is looked for.
     fn ended(&self, error: Option<&StoreError>, took: Duration) {
-        let waited = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let suspect = match error {
-            Some(StoreError::Deadline(_)) => true,
-            // No row is waited for as long.
-            Some(error) if error.code() == Some(1205) && took >= TABLE_WAIT => {
-                self.in_vain.fetch_add(waited, Ordering::Relaxed) + waited >= IN_VAIN_MILLIS
-            }
-            _ => false,
-        };
-        if suspect {
+        if self.is_suspect(error, took) {
             self.servers.suspect(self.at.load(Ordering::Relaxed));
         }
-        if suspect || error.is_none() {
+    }
+
+    fn is_suspect(&self, error: Option<&StoreError>, took: Duration) -> bool {
+        let Some(error) = error else {
+            if self.writes {
+                self.in_vain.store(0, Ordering::Relaxed);
+            }
+            return false;
+        };
+        // A row is seldom waited for as long.
+        if error.code() == Some(1205) && took >= TABLE_WAIT {
+            let waited = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            if self.in_vain.fetch_add(waited, Ordering::Relaxed).saturating_add(waited) < IN_VAIN_MILLIS {
+                return false;
+            }
             self.in_vain.store(0, Ordering::Relaxed);
+            return true;
         }
+        matches!(error, StoreError::Deadline(_))
     }
 
     /// Returns when the deed's connection leads to a server that is used no longer.
@@ -225,16 +240,13 @@ mod tests {
     #[test]
     fn a_server_whose_tables_are_waited_for_in_vain_is_suspect_and_one_with_locked_rows_is_not() {
         let settings = Config::parse(Path::new("db.ini"), "[db]\nhost: a, b\nuser: u\ndb: d", &|_| None).unwrap();
-        let servers = Arc::new(Servers::new(settings.database));
-        let bounds = Session::new(servers).bounds();
-        let waited = || bounds.in_vain.load(Ordering::Relaxed);
+        let session = Session::new(Arc::new(Servers::new(settings.database)));
+        let (write, read) = (session.bounds(), session.bounds().of_a_read());
         let conflict = StoreError::Server { code: 1205, message: String::new() };
-        bounds.ended(Some(&conflict), Duration::from_secs(11));
-        assert_eq!(waited(), 0, "for a row");
-        bounds.ended(Some(&conflict), Duration::from_secs(13));
-        bounds.ended(Some(&StoreError::Connection(String::new())), Duration::from_secs(20));
-        assert_eq!(waited(), 13_000);
-        bounds.ended(None, Duration::ZERO);
-        assert_eq!(waited(), 0, "it could write meanwhile");
+        let after = |seconds| write.is_suspect(Some(&conflict), Duration::from_secs(seconds));
+        assert!(!after(11) && !after(13) && !after(11));
+        assert!(!read.is_suspect(None, Duration::ZERO) && after(13), "reads show nothing");
+        assert!(!after(13) && !write.is_suspect(None, Duration::ZERO) && !after(13), "it could write meanwhile");
+        assert!(write.is_suspect(Some(&StoreError::Deadline(30)), DEED_DEADLINE));
     }
 }

@@ -9,14 +9,12 @@ use std::collections::HashSet;
 pub(super) struct Sending<'lines> {
     lines: Cow<'lines, [HistoryLine]>,
     unsure: bool,
-    /// The log can't be asked which of them it has: they are sent once more.
-    blind: bool,
 }
 
 impl Sending<'_> {
     /// Lines that were never sent.
     pub(super) fn first(lines: &[HistoryLine]) -> Sending<'_> {
-        Sending { lines: Cow::Borrowed(lines), unsure: false, blind: false }
+        Sending { lines: Cow::Borrowed(lines), unsure: false }
     }
 
     /// Sends them with the results.
@@ -25,11 +23,10 @@ impl Sending<'_> {
         session: &mut Session,
         finished: &mut [Finished],
     ) -> Result<FinishReport, StoreError> {
-        if self.unsure && !self.blind {
+        if self.unsure {
             match self.drop_written(session, finished).await {
-                // A line that stands twice is better than a result that is not written: our account may lack the right
-                // to read them, and without its index the log takes long to read.
-                Err(error) if error.says_denied() || matches!(error, StoreError::Deadline(_)) => self.blind = true,
+                // A line that stands twice is better than a result that is not written.
+                Err(error) if error.says_denied() => {}
                 dropped => dropped?,
             }
         }

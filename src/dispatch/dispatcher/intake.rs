@@ -22,8 +22,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// A workable job that is overdue for longer was not seen by the log.
 const LOST_AFTER_MICROS: i64 = 2_000_000;
 
-/// When a sweep that the log asked for is made again: the log shows a change before SQL does, and with a replica that has to
-/// acknowledge it, some time before.
+/// When a sweep that may have come too early is made again.
 const LOOKS_AGAIN: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)];
 
@@ -35,21 +34,16 @@ pub(super) struct Reasons {
     overflow: bool,
     /// The log was not followed when the sweep was begun.
     degraded: bool,
-    /// How often it was made for this already.
+    /// There may be more for it to find than can be seen yet.
+    more_looks: bool,
+    /// How often it was made for that already.
     looks: usize,
-}
-
-impl Reasons {
-    /// Whether there may be more for it to find than can be seen yet.
-    fn asks_for_more_looks(self) -> bool {
-        use SweepCause::{Gap, PreparedCommit, Statement, Unreadable};
-        self.overflow || matches!(self.cause, Some(Gap | Unreadable | Statement | PreparedCommit))
-    }
 }
 
 impl Dispatcher {
     pub(super) fn on_hints(&mut self, hints: Hints) {
         self.overflow |= hints.backlog;
+        self.more_looks |= hints.more_looks;
         self.sweep_cause = SweepCause::graver(self.sweep_cause, hints.sweep);
         if !hints.jobs.is_empty() {
             self.look_at_owners_soon();
@@ -87,13 +81,15 @@ impl Dispatcher {
             // failed are still there.
             let before = self.sweeping_because;
             let (_, again) = self.look_again.take().unwrap_or((Instant::now(), Reasons::default()));
-            let is_new = self.sweep_cause.is_some() || overflow;
+            let asked = std::mem::take(&mut self.more_looks);
             let cause = SweepCause::graver(self.sweep_cause.take(), before.cause);
             self.sweeping_because = Reasons {
                 cause: SweepCause::graver(cause, again.cause),
                 overflow: overflow || before.overflow || again.overflow,
                 degraded: self.parts.sweep_pace.borrow().degraded || before.degraded,
-                looks: if is_new { 0 } else { before.looks.max(again.looks) },
+                more_looks: asked || overflow || before.more_looks || again.more_looks,
+                // While there is more than can be kept, hints are dropped all the time, and are no news.
+                looks: if asked || (overflow && room) { 0 } else { before.looks.max(again.looks) },
             };
             (self.sweep_due, self.overflow) = (false, false);
             self.timers_dropped &= !few_timers;
@@ -151,16 +147,17 @@ impl Dispatcher {
     }
 
     fn plan_more_looks(&mut self, because: Reasons) {
-        let pause = LOOKS_AGAIN.get(because.looks).filter(|_| because.asks_for_more_looks());
+        let pause = LOOKS_AGAIN.get(because.looks).filter(|_| because.more_looks);
         let more = Reasons { looks: because.looks + 1, degraded: false, ..because };
         self.look_again = pause.map(|pause| (Instant::now() + *pause, more));
     }
 
     /// What the log showed and SQL does not is looked for once more, by a sweep.
     pub(super) fn sweep_before_long(&mut self) {
-        if let Some(last) = LOOKS_AGAIN.last() {
-            self.next_sweep = self.next_sweep.min(Instant::now() + *last);
-        }
+        let (Some(last), None) = (LOOKS_AGAIN.last(), self.look_again) else { return };
+        let at = Instant::now() + *last;
+        self.look_again = Some((at, Reasons { looks: LOOKS_AGAIN.len(), ..Reasons::default() }));
+        self.next_sweep = self.next_sweep.min(at);
     }
 
     fn take_in(&mut self, job: DueJob) {

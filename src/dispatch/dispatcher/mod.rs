@@ -81,6 +81,8 @@ pub struct Dispatcher {
     /// Why the sweep that is under way was begun, or the one that failed last.
     sweeping_because: intake::Reasons,
     next_sweep: Instant,
+    /// One sweep may come too early for what the log told.
+    more_looks: bool,
     /// When the last sweep is made again, and why.
     look_again: Option<(Instant, intake::Reasons)>,
     /// The time for a sweep has come.
@@ -132,6 +134,7 @@ impl Dispatcher {
             sweep_cause: Some(SweepCause::Start),
             sweeping_because: intake::Reasons::default(),
             next_sweep: Instant::now() + FAR_AWAY,
+            more_looks: false,
             look_again: None,
             sweep_due: false,
             last_sweep: None,

@@ -1,12 +1,12 @@
 //! What else stands in a log: other tables, other formats, changes of the table.
 
 use super::for_both_clients;
-use super::rig::Rig;
+use super::rig::{Heard, Rig, SOON};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
+use crate::support::wait::until;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use std::time::Duration;
 use strings_queue::cdc::BinlogStream;
 use strings_queue::metrics::Counter;
 use strings_queue::wakeup::SweepCause;
@@ -78,8 +78,13 @@ async fn a_unique_key_over_a_text(client: BinlogStream) {
     }
     let rig = Rig::following(&database, client).await;
     database.execute("ALTER TABLE queued_job ADD COLUMN dedupe_key TEXT NULL, ADD UNIQUE (dedupe_key)").await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let before = rig.heard_until_now(&database).await;
+    let mut before = Heard::default();
+    until("the new columns are known", SOON, async || {
+        let probe = job().insert(&database).await;
+        before = rig.heard_until_now(&database).await;
+        before.jobs.contains(&probe)
+    })
+    .await;
     let ids = [job().url("http://a/").insert(&database).await, job().url("http://b/").insert(&database).await];
     database.execute(&format!("UPDATE queued_job SET run_at = NOW(6) WHERE id = {}", ids[0])).await;
     let heard = rig.heard_until_now(&database).await;

@@ -89,24 +89,24 @@ async fn with_exactly_these_grants_all_the_work_is_done() {
     assert_eq!(state(&database, last).await, "completed");
 }
 
-/// A call's line goes ahead of its result, which the server then takes at the second try only.
+/// A call's line goes ahead of its result, and the server takes it at the second try only.
 async fn finish_twice(database: &TestDatabase, ini: &Path) -> Vec<String> {
     let receiver = Receiver::start().await;
     let gate = Gate::closed();
     receiver.on("/", Answer::ok().behind(&gate));
     let service = Service::run(ini);
     service.wait_for_line("following the log", SOON).await;
+    let conflict = "CREATE TRIGGER meets BEFORE INSERT ON queued_job_log FOR EACH ROW \
+                    SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213";
+    database.conn().await.query_drop(conflict).await.unwrap();
     let id = job().url(receiver.url("/")).insert(database).await;
+    service.wait_for_line("results not stored yet", SOON).await;
+    database.execute("DROP TRIGGER meets").await;
     let lines = format!(
         "SELECT LEFT(SUBSTRING(msg, LOCATE(']', msg) + 2), 7) FROM queued_job_log WHERE job_id = {id} ORDER BY id"
     );
     until("its line is there", SOON, async || database.query::<String>(&lines).await.len() == 1).await;
-    let conflict = "CREATE TRIGGER meets BEFORE INSERT ON queued_job_log FOR EACH ROW \
-                    SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213";
-    database.conn().await.query_drop(conflict).await.unwrap();
     gate.open();
-    service.wait_for_line("results not stored yet", SOON).await;
-    database.execute("DROP TRIGGER meets").await;
     wait_for_state(database, id, "completed").await;
     assert_eq!(receiver.count(), 1);
     database.query(&lines).await
