@@ -29,7 +29,7 @@ const LOOKS_AGAIN: [Duration; 4] =
 /// Why a sweep is made, besides its time.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Reasons {
-    cause: Option<SweepCause>,
+    pub(super) cause: Option<SweepCause>,
     /// Hints or timers were dropped.
     overflow: bool,
     /// The log was not followed when the sweep was begun.
@@ -40,11 +40,17 @@ pub(super) struct Reasons {
     looks: usize,
 }
 
+impl Reasons {
+    pub(super) fn of(cause: SweepCause) -> Reasons {
+        Reasons { cause: Some(cause), ..Reasons::default() }
+    }
+}
+
 impl Dispatcher {
     pub(super) fn on_hints(&mut self, hints: Hints) {
         self.overflow |= hints.backlog;
-        self.more_looks |= hints.more_looks;
-        self.sweep_cause = SweepCause::graver(self.sweep_cause, hints.sweep);
+        self.asked.more_looks |= hints.more_looks;
+        self.asked.cause = SweepCause::graver(self.asked.cause, hints.sweep);
         if !hints.jobs.is_empty() {
             self.look_at_owners_soon();
         }
@@ -70,7 +76,7 @@ impl Dispatcher {
         // While there are many timers, what is due is read all the same.
         let which = if few_timers { Which::DueSoon } else { Which::Due };
         let overflow = self.overflow || (self.timers_dropped && few_timers);
-        let sweep = self.sweep_due || self.sweep_cause.is_some() || (overflow && room);
+        let sweep = self.sweep_due || self.asked.cause.is_some() || (overflow && room);
         let refill = room && (self.more == More::Due || (self.more == More::DueSoon && few_timers));
         if !(sweep || refill) {
             return;
@@ -81,15 +87,15 @@ impl Dispatcher {
             // failed are still there.
             let before = self.sweeping_because;
             let (_, again) = self.look_again.take().unwrap_or((Instant::now(), Reasons::default()));
-            let asked = std::mem::take(&mut self.more_looks);
-            let cause = SweepCause::graver(self.sweep_cause.take(), before.cause);
+            let asked = std::mem::take(&mut self.asked);
+            let cause = SweepCause::graver(asked.cause, before.cause);
             self.sweeping_because = Reasons {
                 cause: SweepCause::graver(cause, again.cause),
                 overflow: overflow || before.overflow || again.overflow,
                 degraded: self.parts.sweep_pace.borrow().degraded || before.degraded,
-                more_looks: asked || overflow || before.more_looks || again.more_looks,
+                more_looks: asked.more_looks || overflow || before.more_looks || again.more_looks,
                 // While there is more than can be kept, hints are dropped all the time, and are no news.
-                looks: if asked || (overflow && room) { 0 } else { before.looks.max(again.looks) },
+                looks: if asked.more_looks || (overflow && room) { 0 } else { before.looks.max(again.looks) },
             };
             (self.sweep_due, self.overflow) = (false, false);
             self.timers_dropped &= !few_timers;

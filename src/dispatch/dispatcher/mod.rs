@@ -76,13 +76,11 @@ pub struct Dispatcher {
     overflow: bool,
     /// Timers were dropped: the same, once there are not so many any more.
     timers_dropped: bool,
-    /// A sweep is wanted at once.
-    sweep_cause: Option<SweepCause>,
+    /// Why a sweep is wanted at once.
+    asked: intake::Reasons,
     /// Why the sweep that is under way was begun, or the one that failed last.
     sweeping_because: intake::Reasons,
     next_sweep: Instant,
-    /// One sweep may come too early for what the log told.
-    more_looks: bool,
     /// When the last sweep is made again, and why.
     look_again: Option<(Instant, intake::Reasons)>,
     /// The time for a sweep has come.
@@ -131,10 +129,9 @@ impl Dispatcher {
             more: More::Nothing,
             overflow: false,
             timers_dropped: false,
-            sweep_cause: Some(SweepCause::Start),
+            asked: intake::Reasons::of(SweepCause::Start),
             sweeping_because: intake::Reasons::default(),
             next_sweep: Instant::now() + FAR_AWAY,
-            more_looks: false,
             look_again: None,
             sweep_due: false,
             last_sweep: None,
@@ -280,7 +277,7 @@ impl Dispatcher {
         due || self.more != More::Nothing
             || self.overflow
             || self.timers_dropped
-            || self.sweep_cause.is_some()
+            || self.asked.cause.is_some()
             || !self.waiting.is_idle()
             || !self.misses.is_empty()
     }

@@ -107,7 +107,7 @@ impl Dispatcher {
         for peer in names {
             tracing::info!(peer, "another dispatcher has ended; taking back the jobs that it left");
             self.ended.push(peer);
-            self.sweep_cause.get_or_insert(SweepCause::PeerGone);
+            self.asked.cause.get_or_insert(SweepCause::PeerGone);
         }
     }
 }
