@@ -121,7 +121,10 @@ impl Dispatcher {
                     // Those too that turned out to be gone meanwhile.
                     gone.extend_from_slice(&self.ended);
                     self.count_lost(because, &found, &gone);
-                    self.refused.clear();
+                    // Made again a moment later, it would find them as they were.
+                    if because.looks == 0 {
+                        self.refused.clear();
+                    }
                 }
                 self.last_sweep = Some(Instant::now());
                 self.more = found.more;
