@@ -58,6 +58,19 @@ impl Batch {
         }
     }
 
+    /// Takes out some results, whose texts are no longer than that together, or the first one; with all that is to be
+    /// written with them.
+    pub(super) fn split_off_piece(&mut self, bytes: usize) -> Batch {
+        let mut sum = 0;
+        let fits = |one: &&Finished| {
+            let before = sum;
+            sum += one.response.len() + one.conclusion.new_url.as_ref().map_or(0, String::len);
+            before == 0 || sum <= bytes
+        };
+        let jobs: Vec<JobId> = self.finished.iter().take_while(fits).map(|one| one.id).collect();
+        self.split_off(&jobs)
+    }
+
     /// Takes out what gives jobs back.
     pub(super) fn split_off_released(&mut self) -> Batch {
         let released = std::mem::take(&mut self.released);

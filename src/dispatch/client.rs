@@ -1,11 +1,13 @@
 //! Client: the HTTP client that all calls share, and what goes into a request.
 
-use super::network::{Denied, GuardedResolver, check_literal, redirects};
+use super::network::{Denied, GuardedResolver, check_literal};
+use super::redirects::{SendError, redirect, target};
 use super::request::CallSpec;
 use crate::config::{ApiConfig, Config, NetworkSet};
 use crate::job::{Attempt, JobId};
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, ClientBuilder, Request, Url};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, ClientBuilder, Request, Response, Url};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +46,7 @@ pub struct CallClient {
     client: Client,
     api: ApiConfig,
     denied: Arc<NetworkSet>,
+    max_redirects: usize,
 }
 
 impl CallClient {
@@ -55,7 +58,7 @@ impl CallClient {
             Some(file) => with_more_authorities(config, &denied, file)?,
             None => with_the_machines_authorities(config, &denied)?,
         };
-        Ok(CallClient { client, api: config.api.clone(), denied })
+        Ok(CallClient { client, api: config.api.clone(), denied, max_redirects: config.http.max_redirects })
     }
 
     /// Whether the URL's own address may be called; a name is checked when it is resolved.
@@ -88,8 +91,21 @@ impl CallClient {
     }
 
     /// Sends it, following redirects; the answer's headers are in when this returns.
-    pub async fn send(&self, request: Request) -> Result<reqwest::Response, reqwest::Error> {
-        self.client.execute(request).await
+    pub async fn send(&self, mut request: Request) -> Result<Response, SendError> {
+        let mut redirects = 0;
+        loop {
+            // Bodies are shared, not copied, and none is a stream.
+            let again = request.try_clone();
+            let response = self.client.execute(request).await?;
+            let Some((target, mut next)) = target(&response)?.zip(again) else { return Ok(response) };
+            if redirects == self.max_redirects {
+                return Err(SendError::TooMany(redirects));
+            }
+            redirects += 1;
+            self.check(&target)?;
+            redirect(&mut next, response.status(), target);
+            request = next;
+        }
     }
 
     /// Our credentials, for the hosts that get them; a URL's own go first.
@@ -114,7 +130,7 @@ fn builder(config: &Config, denied: &Arc<NetworkSet>) -> ClientBuilder {
         // It would tell the next host the URL of the one before, secrets and all.
         .referer(false)
         .dns_resolver(Arc::new(GuardedResolver::new(Arc::clone(denied))))
-        .redirect(redirects(config.http.max_redirects, Arc::clone(denied)))
+        .redirect(Policy::none())
         // The environment of a service is no place for the route of its calls.
         .no_proxy()
 }

@@ -4,7 +4,9 @@
 //! the process may open files. They are closed with the client that keeps them.
 
 use super::client::{CallClient, ClientError};
+use super::names::LookupError;
 use super::network::Denied;
+use super::redirects::SendError;
 use super::request::CallSpec;
 use crate::config::Config;
 use crate::job::{Attempt, JobId};
@@ -65,7 +67,7 @@ impl Clients {
     }
 
     /// As [`CallClient::send`].
-    pub async fn send(&self, request: Request) -> Result<Response, reqwest::Error> {
+    pub async fn send(&self, request: Request) -> Result<Response, SendError> {
         self.now().send(request).await
     }
 
@@ -94,11 +96,23 @@ fn spare_files() -> Vec<File> {
 pub fn is_out_of_files(error: &reqwest::Error) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        let code = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-        if code.is_some_and(|code| [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error).contains(&code)) {
+        let is_lack = match error.downcast_ref::<LookupError>() {
+            // The machine's resolver may keep its reasons to itself.
+            Some(lookup) => {
+                is_lack_of_files(lookup.reason())
+                    || File::open("/dev/null").is_err_and(|error| is_lack_of_files(&error))
+            }
+            None => error.downcast_ref().is_some_and(is_lack_of_files),
+        };
+        if is_lack {
             return true;
         }
         cause = error.source();
     }
     false
+}
+
+fn is_lack_of_files(error: &io::Error) -> bool {
+    let lacks = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| lacks.contains(&code))
 }

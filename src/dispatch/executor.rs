@@ -4,6 +4,7 @@ use super::bodies::{Bodies, Part};
 use super::clients::{Clients, is_out_of_files};
 use super::network::denied_by;
 use super::records::{Ahead, Ended, Record};
+use super::redirects::SendError;
 use super::request::check_row;
 use super::response::{Answer, judge};
 use super::slots::HostKey;
@@ -173,14 +174,14 @@ impl Executor {
         let begun = Instant::now();
         let exchange = async {
             let response = self.client.send(request).await?;
-            self.read_answer(response).await
+            Ok(self.read_answer(response).await?)
         };
         match tokio::time::timeout(limit, exchange).await {
             Ok(Ok(answer)) => {
                 let now = SystemTime::UNIX_EPOCH + Duration::from_micros(clock_micros) + begun.elapsed();
                 (judge(&answer, &self.http, now), Some(answer.status))
             }
-            Ok(Err(error)) if is_out_of_files(&error) => {
+            Ok(Err(SendError::Http(error))) if is_out_of_files(&error) => {
                 self.client.close_kept();
                 tokio::time::sleep(WITHOUT_FILES).await;
                 (Outcome::Interrupted, None)
@@ -216,12 +217,14 @@ fn line(job: JobId, message: String) -> HistoryLine {
 
 /// What a failed exchange comes to: only a redirect that leads nowhere, and a request that can't be built, are
 /// for ever; all else is a broken connection.
-fn failure(error: reqwest::Error) -> Outcome {
+fn failure(error: SendError) -> Outcome {
+    let error = match error {
+        SendError::Http(error) => error,
+        SendError::Denied(denied) => return permanent(denied.to_string()),
+        other => return permanent(format!("redirect not followed: {other}")),
+    };
     if let Some(denied) = denied_by(&error) {
         return permanent(denied.to_string());
-    }
-    if error.is_redirect() {
-        return permanent(format!("redirect not followed: {}", cause(error)));
     }
     if error.is_builder() {
         return permanent(format!("unusable request: {}", cause(error)));

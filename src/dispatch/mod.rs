@@ -21,6 +21,7 @@ mod pace;
 mod portions;
 mod ready;
 mod records;
+mod redirects;
 mod request;
 mod response;
 mod slots;

@@ -22,6 +22,14 @@ type Lookup = watch::Receiver<Option<Found>>;
 #[error("{0}")]
 pub struct LookupError(Arc<io::Error>);
 
+impl LookupError {
+    /// What the machine said.
+    #[must_use]
+    pub fn reason(&self) -> &io::Error {
+        &self.0
+    }
+}
+
 /// The lookups under way. Share it in an `Arc`.
 #[derive(Debug)]
 pub struct Names {
@@ -38,7 +46,7 @@ impl Default for Names {
 impl Names {
     /// The addresses of a name, as this machine's resolver tells them: files, name servers and all.
     pub async fn look_up(self: &Arc<Self>, name: &str) -> Found {
-        let under_way = self.lookups().get(name).cloned();
+        let under_way = self.lookups().get(name).filter(|lookup| is_under_way(lookup)).cloned();
         let mut lookup = match under_way {
             Some(lookup) => lookup,
             None => self.begin(name, Arc::clone(&self.free).acquire_owned().await.ok()),
@@ -50,7 +58,7 @@ impl Names {
     /// Begins a lookup, or joins one that was begun while we waited for a permit.
     fn begin(self: &Arc<Self>, name: &str, permit: Option<OwnedSemaphorePermit>) -> Lookup {
         let mut lookups = self.lookups();
-        if let Some(lookup) = lookups.get(name) {
+        if let Some(lookup) = lookups.get(name).filter(|lookup| is_under_way(lookup)) {
             return lookup.clone();
         }
         let (tell, lookup) = watch::channel(None);
@@ -70,6 +78,11 @@ impl Names {
     fn lookups(&self) -> MutexGuard<'_, HashMap<String, Lookup>> {
         self.lookups.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// One whose task has panicked, for want of a thread perhaps, will never tell.
+fn is_under_way(lookup: &Lookup) -> bool {
+    lookup.has_changed().is_ok()
 }
 
 async fn ask(name: &str) -> Found {
@@ -100,6 +113,15 @@ mod tests {
         tokio::select! { biased; _ = asking => {} () = std::future::ready(()) => {} }
         let mut lookup = names.begin("localhost", None);
         assert!(lookup.wait_for(Option::is_some).await.unwrap().as_ref().unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_lookup_that_was_broken_off_is_begun_anew() {
+        let names = Arc::new(Names::default());
+        let (tell, lookup) = watch::channel(None);
+        names.lookups().insert("localhost".to_owned(), lookup);
+        drop(tell);
+        assert!(names.look_up("localhost").await.is_ok());
     }
 
     #[tokio::test]

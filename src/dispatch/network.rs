@@ -1,10 +1,9 @@
-//! Network: which addresses may be called, checked where a name has become an address, and for each redirect.
+//! Network: which addresses may be called, checked where a name has become an address.
 
 use super::names::Names;
 use crate::config::NetworkSet;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::redirect::{Attempt, Policy};
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,11 +14,6 @@ use std::sync::Arc;
 pub struct Denied {
     address: IpAddr,
 }
-
-/// More redirects than the settings allow.
-#[derive(Debug, thiserror::Error)]
-#[error("more than {0} redirects")]
-struct TooManyRedirects(usize);
 
 /// Resolves names, and leaves out the addresses that are denied.
 #[derive(Debug)]
@@ -63,20 +57,6 @@ pub fn check_literal(url: &Url, denied: &NetworkSet) -> Result<(), Denied> {
         Some(address) if denied.contains(address) => Err(Denied { address }),
         _ => Ok(()),
     }
-}
-
-/// Follows so many redirects, none of them to a denied address.
-pub fn redirects(most: usize, denied: Arc<NetworkSet>) -> Policy {
-    Policy::custom(move |attempt: Attempt<'_>| {
-        // The first of the previous URLs is the job's own.
-        if attempt.previous().len() > most {
-            return attempt.error(TooManyRedirects(most));
-        }
-        match check_literal(attempt.url(), &denied) {
-            Ok(()) => attempt.follow(),
-            Err(fault) => attempt.error(fault),
-        }
-    })
 }
 
 /// The denied address that is the cause of the error, if one is.

@@ -7,7 +7,7 @@ use super::error::StoreError;
 use super::history::{HistoryLine, history_sql};
 use super::literals::id_list;
 use super::session::{Session, within_deadline};
-use super::transaction::{begin_sql, commit_sql};
+use super::transaction::{begin_sql, commit_sql, rollback_sql};
 use crate::failpoints::failpoint;
 use crate::job::{JobId, messages};
 use mysql_async::Row;
@@ -52,14 +52,46 @@ pub async fn rescue(session: &mut Session, ended: &[String]) -> Result<Rescued, 
             lease.keep();
             return Ok(Rescued::default());
         }
-        let locked = lock_abandoned(lease.conn(), outstayed, &found).await?;
-        take_back(lease.conn(), &locked, &lines(&found, &locked)).await?;
+        let locked = match rescue_of(lease.conn(), outstayed, &found).await {
+            Err(error) if error.is_refused_data() => rescue_one_by_one(lease.conn(), outstayed, &found).await?,
+            rescued => rescued?,
+        };
         failpoint!("rescue-committed", StoreError::Connection("a failpoint".to_owned()));
         lease.keep();
         let given_up = locked.iter().filter(|(_, given_up)| *given_up).count();
         Ok(Rescued { jobs: locked.into_iter().map(|(job, _)| job).collect(), given_up })
     })
     .await
+}
+
+async fn rescue_of(
+    conn: &mut mysql_async::Conn,
+    outstayed: &str,
+    found: &[Abandoned],
+) -> Result<Vec<(JobId, bool)>, StoreError> {
+    let locked = lock_abandoned(conn, outstayed, found).await?;
+    take_back(conn, &locked, &lines(found, &locked)).await?;
+    Ok(locked)
+}
+
+/// A row that the server lets nobody take back, as by a trigger, is left alone, and holds up no other.
+async fn rescue_one_by_one(
+    conn: &mut mysql_async::Conn,
+    outstayed: &str,
+    found: &[Abandoned],
+) -> Result<Vec<(JobId, bool)>, StoreError> {
+    let mut rescued = Vec::new();
+    for one in found.chunks(1) {
+        conn.query_drop(rollback_sql()).await?;
+        match rescue_of(conn, outstayed, one).await {
+            Err(error) if error.is_refused_data() => {
+                tracing::error!(%error, job = one[0].0, "a job of a dispatcher that is gone can't be taken back");
+            }
+            locked => rescued.extend(locked?),
+        }
+    }
+    conn.query_drop(rollback_sql()).await?;
+    Ok(rescued)
 }
 
 /// A row's id, its claim's token and its owner.

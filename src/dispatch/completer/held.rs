@@ -1,7 +1,7 @@
 //! Held: what can't be written yet. Its rows are kept locked by other sessions, or the lines of its calls are still
 //! under way. It is tried again beside all else, and holds up no other.
 
-use super::Completer;
+use super::{BATCH_BYTES, Completer};
 use crate::dispatch::batch::Batch;
 use crate::dispatch::records::Record;
 use crate::job::JobId;
@@ -34,6 +34,15 @@ impl Completer {
         let mut held = std::mem::take(&mut self.held);
         self.hold_until_told(&mut held, Duration::ZERO).await;
         let released = held.split_off_released();
+        // They gather for as long as their rows are locked: no more at once than otherwise.
+        loop {
+            let piece = held.split_off_piece(BATCH_BYTES);
+            if held.finished.is_empty() {
+                held.append(piece);
+                break;
+            }
+            self.write_held_results(piece).await;
+        }
         if !held.finished.is_empty() {
             self.write_held_results(held).await;
         }

@@ -172,15 +172,16 @@ impl Completer {
         for one in finished.iter_mut() {
             "(the response could not be stored)".clone_into(&mut one.response);
             one.conclusion.new_url = None;
+            one.conclusion.new_retry_delay_secs = None;
         }
-        let mut pauses = ReconnectPauses::default();
-        loop {
-            match self.try_results(finished, &[]).await {
-                Ok(locked) => return locked,
-                Err(error) => tracing::error!(%error, "a result could not be stored; trying again"),
-            }
-            if self.pause(&mut pauses).await {
-                return Vec::new();
+        match self.try_results(finished, &[]).await {
+            Ok(locked) => locked,
+            Err(error) => {
+                let job = finished.first().map(|one| one.id.0);
+                tracing::error!(%error, job, "a result can't be stored; the job is taken back when its claim has expired");
+                self.metrics.add(Counter::FinishesRefused, finished.len() as u64);
+                let _ = self.try_results(&mut [], lines).await;
+                Vec::new()
             }
         }
     }
@@ -240,6 +241,7 @@ impl Completer {
                     self.metrics.add(Counter::JobsReleased, (batch.released.len() - locked.len()) as u64);
                     break locked;
                 }
+                Err(error) if error.is_refused_data() => break self.release_one_by_one(&batch).await,
                 Err(error) => {
                     tracing::warn!(%error, jobs = batch.released.len(), "jobs not given back yet; trying again");
                 }
@@ -255,6 +257,20 @@ impl Completer {
             );
         }
         self.settle(batch, &locked).await;
+    }
+
+    /// Gives back what can be: a job that the server lets nobody give back is taken back when its claim has expired.
+    async fn release_one_by_one(&mut self, batch: &Batch) -> Vec<JobId> {
+        let mut locked = Vec::new();
+        for one in &batch.released {
+            let lines: Vec<HistoryLine> =
+                batch.release_lines.iter().filter(|line| line.job == one.0).cloned().collect();
+            match release(&mut self.session, std::slice::from_ref(one), &lines).await {
+                Ok(found) => locked.extend(found),
+                Err(error) => tracing::error!(%error, job = one.0.0, "a job can't be given back; its claim expires"),
+            }
+        }
+        locked
     }
 
     /// Waits a little. True when the service must stop and the rest is left to a rescue.

@@ -158,7 +158,9 @@ impl Dispatcher {
     fn plan_more_looks(&mut self, because: Reasons) {
         let pause = LOOKS_AGAIN.get(because.looks).filter(|_| because.more_looks);
         let more = Reasons { looks: because.looks + 1, degraded: false, ..because };
-        self.look_again = pause.map(|pause| (Instant::now() + *pause, more));
+        // One that stands there was planned while this one was under way.
+        let planned = pause.map(|pause| (Instant::now() + *pause, more));
+        self.look_again = planned.or(self.look_again);
     }
 
     /// What the log showed and SQL does not is looked for once more, by a sweep.

@@ -64,6 +64,8 @@ pub struct Dispatcher {
     leftovers_at: Option<Instant>,
     /// Dispatchers that have ended since the last sweep.
     ended: Vec<String>,
+    /// In [`Mode::Once`]: those of which no more is to be had.
+    done_with: HashSet<String>,
     /// Those whose jobs the sweep that is under way takes back.
     being_rescued: Vec<String>,
     /// Since when a host without room has held up jobs whose hosts are not known.
@@ -123,6 +125,7 @@ impl Dispatcher {
             look_at_owners: None,
             leftovers_at: None,
             ended: Vec::new(),
+            done_with: HashSet::new(),
             being_rescued: Vec::new(),
             held_up_since: None,
             claim_at: None,

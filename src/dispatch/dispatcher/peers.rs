@@ -92,7 +92,7 @@ impl Dispatcher {
     /// One that has ended, and whose jobs are being taken back, is not watched again: that would take its lock.
     fn is_unknown(&self, name: &String) -> bool {
         let known = *name == self.parts.terms.dispatcher || self.peers.contains(name);
-        !known && !self.ended.contains(name) && !self.being_rescued.contains(name)
+        !known && !self.ended.contains(name) && !self.being_rescued.contains(name) && !self.done_with.contains(name)
     }
 
     pub(super) fn on_peer(&mut self, name: String, gone: bool) {
@@ -106,6 +106,10 @@ impl Dispatcher {
     pub(super) fn on_ended(&mut self, names: Vec<String>) {
         for peer in names {
             tracing::info!(peer, "another dispatcher has ended; taking back the jobs that it left");
+            if self.parts.mode == Mode::Once {
+                // What is left of it then is locked by somebody, for who knows how long.
+                self.done_with.insert(peer.clone());
+            }
             self.ended.push(peer);
             self.asked.cause.get_or_insert(SweepCause::PeerGone);
         }

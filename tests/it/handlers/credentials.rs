@@ -80,6 +80,29 @@ async fn credentials_that_were_dropped_do_not_come_back_with_the_first_host() {
     assert_eq!(authorization(&here.requests_for("/back")[0]), None);
 }
 
+/// Nor where the other host redirects to itself, as one does for want of a slash.
+#[tokio::test]
+async fn credentials_that_were_dropped_are_not_given_to_a_host_that_redirects_once_more() {
+    let (rig, here, there) = (Rig::start(OURS).await, Receiver::start().await, Receiver::start().await);
+    for status in [302, 307, 308] {
+        here.on("/", Answer::redirect(status, there.url("/first")));
+        there.on("/first", Answer::redirect(status, "/second"));
+        there.on("/second", Answer::redirect(status, there.url("/third")));
+        rig.finish(job().url(here.url("/"))).await.assert_done();
+    }
+    let carried: Vec<_> = there.requests().iter().map(authorization).collect();
+    assert_eq!(carried, vec![None; 9]);
+}
+
+/// Nor those that a host would have us use for another.
+#[tokio::test]
+async fn credentials_in_a_redirect_are_not_used() {
+    let (rig, here, there) = (Rig::start(OURS).await, Receiver::start().await, Receiver::start().await);
+    here.on("/", Answer::redirect(307, there.url("/").replace("://", "://mallory:secret@")));
+    rig.finish(job().url(here.url("/"))).await.assert_done();
+    assert_eq!(authorization(&there.requests()[0]), None);
+}
+
 #[tokio::test]
 async fn a_redirect_within_the_host_keeps_its_credentials() {
     let (rig, receiver) = (Rig::start(OURS).await, Receiver::start().await);

@@ -171,3 +171,52 @@ async fn a_row_that_the_server_lets_nobody_claim_holds_up_no_other() {
     let told = told(&rig.service) + told(&other);
     assert!((6..=12).contains(&told), "tried {told} times");
 }
+
+/// The same where it is the end of its call that is refused, or its return.
+#[tokio::test]
+async fn a_row_that_the_server_lets_nobody_finish_holds_up_no_other() {
+    let (mut rig, receiver) = (Rig::start("").await, Receiver::start().await);
+    rig.service.wait_for_line("following the log", SOON).await;
+    refuse(&rig.database, "completed").await;
+    for round in 1..=3 {
+        let rows = [vec![kept(&receiver)], vec![other(&receiver); 20], vec![kept(&receiver)]].concat().join(", ");
+        rig.database.execute(&format!("INSERT INTO queued_job (http_method, url) VALUES {rows}")).await;
+        let done = "SELECT COUNT(*) FROM queued_job WHERE state = 'completed'";
+        until("the others are done", SOON, async || rig.database.query_one::<u64>(done).await == round * 20).await;
+    }
+    until("all are called", SOON, async || receiver.count() == 66).await;
+    let lines = "SELECT COUNT(*) FROM queued_job_log WHERE msg LIKE '%Job succeeded%'";
+    until("what they answered is told", SOON, async || rig.database.query_one::<u64>(lines).await == 66).await;
+    assert_eq!(rig.service.stop(SOON).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_row_that_the_server_lets_nobody_take_back_holds_up_no_other() {
+    let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
+    let rows = [vec![kept(&receiver)], vec![other(&receiver); 20], vec![kept(&receiver)]].concat();
+    let rows = rows.iter().map(|row| row.replacen(')', ", 'executing', 'gone')", 1)).collect::<Vec<_>>().join(", ");
+    database.execute(&format!("INSERT INTO queued_job (http_method, url, state, claimed_by) VALUES {rows}")).await;
+    refuse(&database, "retryable").await;
+    let mut service = Service::run(&database.ini(QUIET));
+    receiver.wait_for(20, SOON).await;
+    job().url(receiver.url("/new")).insert(&database).await;
+    receiver.wait_for(21, SOON).await;
+    assert_eq!(receiver.requests_for("/kept").len(), 0);
+    assert_eq!(service.stop(SOON).await, Some(0));
+}
+
+async fn refuse(database: &TestDatabase, state: &str) {
+    let trigger = format!(
+        "CREATE TRIGGER keeps BEFORE UPDATE ON queued_job FOR EACH ROW \
+         IF NEW.url LIKE '%kept' AND NEW.state = '{state}' THEN SIGNAL SQLSTATE '45000'; END IF"
+    );
+    database.conn().await.query_drop(trigger).await.unwrap();
+}
+
+fn kept(receiver: &Receiver) -> String {
+    format!("('post', '{}')", receiver.url("/kept"))
+}
+
+fn other(receiver: &Receiver) -> String {
+    format!("('post', '{}')", receiver.url("/"))
+}

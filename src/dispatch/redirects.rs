@@ -1,0 +1,63 @@
+//! Redirects: where an answer sends its call on to, and what of the request goes there. The HTTP library follows none: it
+//! forgets, from one hop to the next, which host's credentials it had dropped.
+
+use super::network::Denied;
+use reqwest::header::{AUTHORIZATION, LOCATION};
+use reqwest::{Method, Request, Response, StatusCode, Url};
+
+/// A call that came to no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The request could not be sent, or its answer not be read.
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
+    /// It was redirected to a denied address.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// It was redirected once more often than the settings allow.
+    #[error("more than {0} redirects")]
+    TooMany(usize),
+    /// It was redirected to something that can't be called.
+    #[error("it leads to a URL of the scheme '{0}'")]
+    Scheme(String),
+}
+
+/// Where the answer leads; none when it is the last. One that says nothing of use about that is the last too.
+pub fn target(response: &Response) -> Result<Option<Url>, SendError> {
+    let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = response.headers().get(LOCATION).filter(|_| is_redirect);
+    let location = location.and_then(|location| std::str::from_utf8(location.as_bytes()).ok());
+    let Some(mut target) = location.and_then(|location| response.url().join(location).ok()) else { return Ok(None) };
+    if !matches!(target.scheme(), "http" | "https") {
+        return Err(SendError::Scheme(target.scheme().to_owned()));
+    }
+    // Whoever redirects has no say in who we are. Neither fails for a URL with a host.
+    let _ = target.set_username("");
+    let _ = target.set_password(None);
+    Ok(Some(target))
+}
+
+/// Makes the request the one that follows an answer of this status (RFC 9110, section 15.4): credentials go no further than
+/// their host and port, and do not come back with them.
+pub fn redirect(request: &mut Request, status: StatusCode, target: Url) {
+    let becomes_get = match status {
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => request.method() == Method::POST,
+        StatusCode::SEE_OTHER => {
+            *request.body_mut() = None;
+            request.method() != Method::HEAD
+        }
+        _ => false,
+    };
+    if becomes_get {
+        *request.method_mut() = Method::GET;
+        *request.body_mut() = None;
+    }
+    if origin(request.url()) != origin(&target) {
+        request.headers_mut().remove(AUTHORIZATION);
+    }
+    *request.url_mut() = target;
+}
+
+fn origin(url: &Url) -> (&str, Option<&str>, Option<u16>) {
+    (url.scheme(), url.host_str(), url.port_or_known_default())
+}
