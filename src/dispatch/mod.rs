@@ -102,6 +102,7 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
         metrics: Arc::clone(&around.metrics),
         give_up: give_up.clone(),
         refused: std::collections::HashSet::new(),
+        given_up: std::collections::HashSet::new(),
         abandoned: false,
         held: batch::Batch::default(),
         held_until: tokio::time::Instant::now(),

@@ -92,6 +92,8 @@ pub struct SweepFound {
     pub jobs: Vec<DueJob>,
     /// Jobs taken back from the dead; due now, and among the jobs of a later page.
     pub rescued: Vec<JobId>,
+    /// Those whose jobs the server lets nobody take back.
+    pub stuck: Vec<String>,
     /// The dispatchers that have jobs now.
     pub owners: Vec<JobOwner>,
     /// What there is beyond this page.
@@ -153,17 +155,17 @@ impl Sweeper {
         // Others must see that we live before we claim. If the lock can't be had, jobs are still ours until their
         // claims expire, and the rest of the sweep is as needed as ever.
         let _ = timeout(OWN_LOCK, self.own_lock.held.wait_for(|held| *held)).await;
-        let rescued = self.rescue_all(ended).await?;
+        let (rescued, stuck) = self.rescue_all(ended).await?;
         let owners = read_owners(&mut self.session).await?;
-        Ok(SweepFound { rescued, owners, ..self.next_page(Which::DueSoon).await? })
+        Ok(SweepFound { rescued, stuck, owners, ..self.next_page(Which::DueSoon).await? })
     }
 
-    async fn rescue_all(&mut self, ended: &[String]) -> Result<Vec<JobId>, StoreError> {
+    async fn rescue_all(&mut self, ended: &[String]) -> Result<(Vec<JobId>, Vec<String>), StoreError> {
         let mut rescued = Vec::new();
         loop {
-            let Rescued { jobs, given_up } = rescue(&mut self.session, ended).await?;
+            let Rescued { jobs, given_up, stuck } = rescue(&mut self.session, ended).await?;
             if jobs.is_empty() {
-                return Ok(rescued);
+                return Ok((rescued, stuck));
             }
             self.metrics.add(Counter::JobsRescued, jobs.len() as u64);
             self.metrics.add(Counter::JobsGivenUp, given_up as u64);

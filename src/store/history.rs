@@ -37,14 +37,14 @@ pub async fn write_history(session: &mut Session, lines: &[HistoryLine]) -> Resu
 }
 
 /// Takes out those of the lines that are in the log already: they were sent before, and the answer was lost. Lines that
-/// do not tell their time are kept; so are all of them when the log is not read within some seconds, as one without its
-/// index on `job_id` is not.
+/// do not tell their time are kept. False when the log could not be read within some seconds, as one without its index on
+/// `job_id` can't; then all are kept.
 ///
 /// A consistent read by that index; takes no lock.
-pub async fn drop_written(session: &mut Session, lines: &mut Vec<HistoryLine>) -> Result<(), StoreError> {
+pub async fn drop_written(session: &mut Session, lines: &mut Vec<HistoryLine>) -> Result<bool, StoreError> {
     let timed: Vec<JobId> = lines.iter().filter(|line| line.at_micros.is_some()).map(|line| line.job).collect();
     if timed.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     within_deadline(session.bounds().of_a_read(), async {
         let mut lease = session.lease().await?;
@@ -52,11 +52,11 @@ pub async fn drop_written(session: &mut Session, lines: &mut Vec<HistoryLine>) -
             "SELECT job_id, CAST(UNIX_TIMESTAMP(created_at) * 1000000 AS UNSIGNED) FROM queued_job_log WHERE job_id IN ({})",
             id_list(&timed)
         );
-        let Ok(written) = timeout(READING, lease.conn().query::<(u64, u64), _>(sql)).await else { return Ok(()) };
+        let Ok(written) = timeout(READING, lease.conn().query::<(u64, u64), _>(sql)).await else { return Ok(false) };
         let written: HashSet<(u64, u64)> = written?.into_iter().collect();
         lease.keep();
         lines.retain(|line| line.at_micros.is_none_or(|micros| !written.contains(&(line.job.0, micros))));
-        Ok(())
+        Ok(true)
     })
     .await
 }

@@ -12,6 +12,7 @@ use crate::failpoints::failpoint;
 use crate::job::{JobId, messages};
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
+use std::time::{Duration, Instant};
 
 /// The most jobs one rescue takes back; the rest follow in the next one.
 const BATCH: usize = 1_000;
@@ -26,6 +27,9 @@ const UNLOCKED: &str = "IF(claimed_by > '', IS_FREE_LOCK(claimed_by), 1) = 1";
 /// A row that has had its last try. An application may insert less than none.
 const GIVEN_UP: &str = "remaining_retries <= 0";
 
+/// How long rows are taken back one by one.
+const ONE_BY_ONE_FOR: Duration = Duration::from_secs(10);
+
 /// What a rescue took back.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Rescued {
@@ -33,6 +37,8 @@ pub struct Rescued {
     pub jobs: Vec<JobId>,
     /// How many of them are given up.
     pub given_up: usize,
+    /// Whose jobs the server lets nobody take back.
+    pub stuck: Vec<String>,
 }
 
 /// Takes abandoned jobs back. Abandoned: the claim has expired, or the owner is one of those
@@ -52,14 +58,17 @@ pub async fn rescue(session: &mut Session, ended: &[String]) -> Result<Rescued, 
             lease.keep();
             return Ok(Rescued::default());
         }
+        let mut stuck = Vec::new();
         let locked = match rescue_of(lease.conn(), outstayed, &found).await {
-            Err(error) if error.is_refused_data() => rescue_one_by_one(lease.conn(), outstayed, &found).await?,
+            Err(error) if error.is_refused_data() => {
+                rescue_one_by_one(lease.conn(), outstayed, &found, &mut stuck).await?
+            }
             rescued => rescued?,
         };
         failpoint!("rescue-committed", StoreError::Connection("a failpoint".to_owned()));
         lease.keep();
         let given_up = locked.iter().filter(|(_, given_up)| *given_up).count();
-        Ok(Rescued { jobs: locked.into_iter().map(|(job, _)| job).collect(), given_up })
+        Ok(Rescued { jobs: locked.into_iter().map(|(job, _)| job).collect(), given_up, stuck })
     })
     .await
 }
@@ -74,18 +83,24 @@ async fn rescue_of(
     Ok(locked)
 }
 
-/// A row that the server lets nobody take back, as by a trigger, is left alone, and holds up no other.
+/// A row that the server lets nobody take back, as by a trigger, is left alone, and holds up no other. The owners of such
+/// rows are `stuck`. What is not done in time is left to the next call.
 async fn rescue_one_by_one(
     conn: &mut mysql_async::Conn,
     outstayed: &str,
     found: &[Abandoned],
+    stuck: &mut Vec<String>,
 ) -> Result<Vec<(JobId, bool)>, StoreError> {
-    let mut rescued = Vec::new();
+    let (begun, mut rescued) = (Instant::now(), Vec::new());
     for one in found.chunks(1) {
+        if begun.elapsed() > ONE_BY_ONE_FOR {
+            break;
+        }
         conn.query_drop(rollback_sql()).await?;
         match rescue_of(conn, outstayed, one).await {
             Err(error) if error.is_refused_data() => {
                 tracing::error!(%error, job = one[0].0, "a job of a dispatcher that is gone can't be taken back");
+                stuck.extend(one[0].2.clone().filter(|owner| !stuck.contains(owner)));
             }
             locked => rescued.extend(locked?),
         }

@@ -44,6 +44,8 @@ pub struct Completer {
     pub give_up: CancellationToken,
     /// Jobs that are there and whose results were refused, of the batch that is being written; none at first.
     pub refused: HashSet<JobId>,
+    /// Jobs that the server lets nobody write to; none at first.
+    pub given_up: HashSet<JobId>,
     /// Whether results were left unwritten; false at first.
     pub abandoned: bool,
     /// What is to be written to rows that other sessions keep locked; empty at first.
@@ -83,6 +85,10 @@ impl Completer {
             self.hold(held);
         }
         for mut done in batch.done {
+            // Still ours by its row, until its claim has expired.
+            if self.given_up.remove(&done.id) {
+                done.retry_in = None;
+            }
             // What came to be of its job meanwhile, one look tells: word of it may have come during the call.
             if self.refused.remove(&done.id) {
                 done.retry_in = Some(Duration::ZERO);
@@ -179,7 +185,7 @@ impl Completer {
             Err(error) => {
                 let job = finished.first().map(|one| one.id.0);
                 tracing::error!(%error, job, "a result can't be stored; the job is taken back when its claim has expired");
-                self.metrics.add(Counter::FinishesRefused, finished.len() as u64);
+                self.given_up.extend(finished.iter().map(|one| one.id));
                 let _ = self.try_results(&mut [], lines).await;
                 Vec::new()
             }
@@ -261,13 +267,32 @@ impl Completer {
 
     /// Gives back what can be: a job that the server lets nobody give back is taken back when its claim has expired.
     async fn release_one_by_one(&mut self, batch: &Batch) -> Vec<JobId> {
-        let mut locked = Vec::new();
+        let (mut locked, mut pauses) = (Vec::new(), ReconnectPauses::default());
         for one in &batch.released {
             let lines: Vec<HistoryLine> =
                 batch.release_lines.iter().filter(|line| line.job == one.0).cloned().collect();
-            match release(&mut self.session, std::slice::from_ref(one), &lines).await {
-                Ok(found) => locked.extend(found),
-                Err(error) => tracing::error!(%error, job = one.0.0, "a job can't be given back; its claim expires"),
+            loop {
+                let released = tokio::select! {
+                    released = release(&mut self.session, std::slice::from_ref(one), &lines) => released,
+                    () = self.give_up.cancelled() => {
+                        self.abandon();
+                        return locked;
+                    }
+                };
+                match released {
+                    Ok(found) => {
+                        self.metrics.add(Counter::JobsReleased, u64::from(found.is_empty()));
+                        locked.extend(found);
+                        break;
+                    }
+                    Err(error) if error.is_refused_data() => {
+                        tracing::error!(%error, job = one.0.0, "a job can't be given back; its claim expires");
+                        self.given_up.insert(one.0);
+                        break;
+                    }
+                    Err(_) if self.pause(&mut pauses).await => return locked,
+                    Err(_) => {}
+                }
             }
         }
         locked

@@ -9,12 +9,14 @@ use std::collections::HashSet;
 pub(super) struct Sending<'lines> {
     lines: Cow<'lines, [HistoryLine]>,
     unsure: bool,
+    /// The log can't be asked which of them it has.
+    blind: bool,
 }
 
 impl Sending<'_> {
     /// Lines that were never sent.
     pub(super) fn first(lines: &[HistoryLine]) -> Sending<'_> {
-        Sending { lines: Cow::Borrowed(lines), unsure: false }
+        Sending { lines: Cow::Borrowed(lines), unsure: false, blind: false }
     }
 
     /// Sends them with the results.
@@ -23,11 +25,11 @@ impl Sending<'_> {
         session: &mut Session,
         finished: &mut [Finished],
     ) -> Result<FinishReport, StoreError> {
-        if self.unsure {
+        if self.unsure && !self.blind {
             match self.drop_written(session, finished).await {
                 // A line that stands twice is better than a result that is not written.
-                Err(error) if error.says_denied() => {}
-                dropped => dropped?,
+                Err(error) if error.says_denied() => self.blind = true,
+                asked => self.blind = !asked?,
             }
         }
         let report = finish(session, finished, &self.lines).await;
@@ -36,13 +38,13 @@ impl Sending<'_> {
     }
 
     /// A result that was written is found to be, and its lines with it. A line of a call that is under way stands alone.
-    async fn drop_written(&mut self, session: &mut Session, finished: &[Finished]) -> Result<(), StoreError> {
+    async fn drop_written(&mut self, session: &mut Session, finished: &[Finished]) -> Result<bool, StoreError> {
         let ended: HashSet<JobId> = finished.iter().map(|one| one.id).collect();
         let (mut lines, mut ahead): (Vec<_>, Vec<_>) =
             self.lines.iter().cloned().partition(|line| ended.contains(&line.job));
-        drop_written(session, &mut ahead).await?;
+        let asked = drop_written(session, &mut ahead).await?;
         lines.append(&mut ahead);
         self.lines = Cow::Owned(lines);
-        Ok(())
+        Ok(asked)
     }
 }

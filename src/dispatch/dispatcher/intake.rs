@@ -129,6 +129,7 @@ impl Dispatcher {
                 self.last_sweep = Some(Instant::now());
                 self.more = found.more;
                 if kind == SweepKind::Whole {
+                    self.done_with.extend(found.stuck);
                     self.on_owners(found.owners);
                 }
                 found.jobs.into_iter().for_each(|job| self.take_in(job));

@@ -64,7 +64,8 @@ pub struct Dispatcher {
     leftovers_at: Option<Instant>,
     /// Dispatchers that have ended since the last sweep.
     ended: Vec<String>,
-    /// In [`Mode::Once`]: those of which no more is to be had.
+    /// Those whose jobs the server lets nobody take back; in [`Mode::Once`], all that have ended. Only sweeps look at
+    /// what they have.
     done_with: HashSet<String>,
     /// Those whose jobs the sweep that is under way takes back.
     being_rescued: Vec<String>,

@@ -56,7 +56,7 @@ impl Dispatcher {
     /// has already.
     pub(super) fn on_owners(&mut self, mut owners: Vec<JobOwner>) -> bool {
         // We live, and write our results whatever the hour.
-        owners.retain(|owner| owner.name != self.parts.terms.dispatcher);
+        owners.retain(|owner| owner.name != self.parts.terms.dispatcher && !self.done_with.contains(&owner.name));
         let first = owners.iter().map(|owner| owner.expires_in).min();
         if let Some(expires_in) = first {
             // One that is expired already is being taken back, or is locked.

@@ -190,6 +190,27 @@ async fn a_row_that_the_server_lets_nobody_finish_holds_up_no_other() {
     assert_eq!(rig.service.stop(SOON).await, Some(0));
 }
 
+/// Nothing of it is written, so nothing would ever end it but its claim.
+#[tokio::test]
+async fn a_row_whose_failure_the_server_lets_nobody_write_is_not_called_again_and_again() {
+    let (mut rig, receiver) = (Rig::start("").await, Receiver::start().await);
+    rig.service.wait_for_line("following the log", SOON).await;
+    receiver.on("/kept", Answer::status(503));
+    let trigger = "CREATE TRIGGER keeps BEFORE UPDATE ON queued_job FOR EACH ROW \
+                   IF NEW.result_code = 2 THEN SIGNAL SQLSTATE '45000'; END IF";
+    rig.database.conn().await.query_drop(trigger).await.unwrap();
+    let id = job().url(receiver.url("/kept")).retry_delay(0).insert(&rig.database).await;
+    rig.service.wait_for_line("a result can't be stored", SOON).await;
+    job().url(receiver.url("/")).insert(&rig.database).await;
+    receiver.wait_for(2, SOON).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(receiver.requests_for("/kept").len(), 1);
+    let left: (u32, i32) =
+        rig.database.query_one(&format!("SELECT attempt, remaining_retries FROM queued_job WHERE id = {id}")).await;
+    assert_eq!(left, (1, 5));
+    assert_eq!(rig.service.stop(SOON).await, Some(0));
+}
+
 #[tokio::test]
 async fn a_row_that_the_server_lets_nobody_take_back_holds_up_no_other() {
     let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
@@ -202,6 +223,10 @@ async fn a_row_that_the_server_lets_nobody_take_back_holds_up_no_other() {
     job().url(receiver.url("/new")).insert(&database).await;
     receiver.wait_for(21, SOON).await;
     assert_eq!(receiver.requests_for("/kept").len(), 0);
+    let told = || service.lines().iter().filter(|line| line.contains("can't be taken back")).count();
+    let before = told();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(told() - before <= 4, "they are told of again and again: {:#?}", service.lines());
     assert_eq!(service.stop(SOON).await, Some(0));
 }
 
