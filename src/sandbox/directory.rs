@@ -38,7 +38,8 @@ impl Directory {
             ours.push(path);
         }
         let created = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-        // Another user's server must get to its data, whatever our umask takes away. What was there before, above, is not ours.
+        // Another user's server must get to its data, whatever our umask takes away. What was there before, above, is not
+        // ours.
         if owner == Owner::Ourselves {
             ours.clear();
         }

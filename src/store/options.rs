@@ -13,8 +13,9 @@ pub const WAIT_TIMEOUT_SECS: usize = 31_536_000;
 pub(super) const SESSION_MODE: &str = "time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
 /// How long a statement of ours waits for a row lock, in seconds.
 const LOCK_WAIT_SECS: u32 = 5;
-/// How long one waits for a table that somebody alters or locks, in seconds: twice that is within a deed's time. The server looks at nothing else meanwhile:
-/// a statement that we have given up would wait on, as long as the table is kept, and the next one beside it.
+/// How long one waits for a table that somebody alters or locks, in seconds: twice that is within a deed's time. The server
+/// looks at nothing else meanwhile: a statement that we have given up would wait on, as long as the table is kept, and the
+/// next one beside it.
 pub(super) const TABLE_WAIT_SECS: u32 = 12;
 /// After so long a silence the kernel asks the peer whether it is still there; how often it asks again, and when it gives
 /// up, are the machine's settings (on Linux, eleven minutes later).
