@@ -96,7 +96,8 @@ impl CallClient {
         loop {
             // Bodies are shared, not copied, and none is a stream.
             let again = request.try_clone();
-            let response = self.client.execute(request).await?;
+            let sent = self.client.execute(request).await;
+            let response = sent.map_err(if redirects == 0 { SendError::Http } else { SendError::Behind })?;
             let Some((target, mut next)) = target(&response)?.zip(again) else { return Ok(response) };
             if redirects == self.max_redirects {
                 return Err(SendError::TooMany(redirects));

@@ -219,7 +219,7 @@ fn line(job: JobId, message: String) -> HistoryLine {
 /// for ever; all else is a broken connection.
 fn failure(error: SendError) -> Outcome {
     let error = match error {
-        SendError::Http(error) => error,
+        SendError::Http(error) | SendError::Behind(error) => error,
         SendError::Denied(denied) => return permanent(denied.to_string()),
         other => return permanent(format!("redirect not followed: {other}")),
     };

@@ -8,7 +8,7 @@ use crate::job::JobId;
 use crate::reconnect::ReconnectPauses;
 use crate::store::{
     Claim, ClaimTerms, ClaimToken, JobOwner, Missed, Session, StoreError, await_owner_end, claim, confirm_ends,
-    read_owners, read_urls, release,
+    read_owners, read_urls, release, try_to_write,
 };
 use std::future::Future;
 use tokio_util::sync::CancellationToken;
@@ -81,15 +81,18 @@ pub async fn claim_lane(mut lane: Session, terms: ClaimTerms, order: ClaimOrder,
     let (token, jobs) = (ClaimToken::draw(), order.jobs());
     let mut pauses = ReconnectPauses::default();
     loop {
-        match claim(&mut lane, &terms, token, &jobs).await {
+        let claimed = match claim(&mut lane, &terms, token, &jobs).await {
             Ok(claim) => {
                 give_back(&mut lane, &claim.strays).await;
-                return Report::Claimed { lane, order, claim: Some(claim) };
+                Ok(claim)
             }
-            Err(error) if error.is_of_the_rows() => match claim_one_by_one(&mut lane, &terms, token, &jobs).await {
-                Ok(claim) => return Report::Claimed { lane, order, claim: Some(claim) },
-                Err(error) => report_failure(&error, jobs.len()),
-            },
+            Err(error) if is_of_their_rows(&mut lane, &error).await => {
+                claim_one_by_one(&mut lane, &terms, token, &jobs).await
+            }
+            Err(error) => Err(error),
+        };
+        match claimed {
+            Ok(claim) => return Report::Claimed { lane, order, claim: Some(claim) },
             Err(error) => report_failure(&error, jobs.len()),
         }
         if paused_until_stop(&lane, &mut pauses, &stop).await {
@@ -114,7 +117,7 @@ async fn claim_one_by_one(
                 all.missed.extend(one.missed);
                 all.peers.extend(one.peers);
             }
-            Err(error) if error.is_of_the_rows() => {
+            Err(error) if is_of_their_rows(lane, &error).await => {
                 tracing::error!(job = job.0, %error, "a job could not be claimed, and is left alone until a later sweep");
                 all.missed.push((*job, Missed::Refused));
             }
@@ -122,6 +125,11 @@ async fn claim_one_by_one(
         }
     }
     Ok(all)
+}
+
+/// Whether the server refused these rows, or they can't be read, and it would take others.
+async fn is_of_their_rows(lane: &mut Session, error: &StoreError) -> bool {
+    error.is_of_the_rows() && try_to_write(lane).await.is_ok()
 }
 
 /// Gives jobs back that were claimed without our knowing. If that fails, they are found again, for they are looked at

@@ -11,6 +11,9 @@ pub enum SendError {
     /// The request could not be sent, or its answer not be read.
     #[error(transparent)]
     Http(#[from] reqwest::Error),
+    /// The same after a redirect: somebody has been called.
+    #[error(transparent)]
+    Behind(reqwest::Error),
     /// It was redirected to a denied address.
     #[error(transparent)]
     Denied(#[from] Denied),

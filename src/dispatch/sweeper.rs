@@ -6,7 +6,7 @@ use crate::store::{
     DueJob, JobOwner, PageEnd, Rescued, Session, StoreError, leave_read_only, read_backlog, read_owners, rescue,
 };
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -14,6 +14,9 @@ use tokio::time::timeout;
 const PAGE_ROWS: usize = 2_000;
 /// The states whose rows are workable once they are due.
 const WORKABLE: &[JobState] = Move::Claim.sources();
+
+/// How long a sweep goes on past jobs that can't be taken back; the backlog waits for it. The next sweep goes on from there.
+const IN_VAIN_FOR: Duration = Duration::from_secs(10);
 
 /// How long a sweep waits for our own lock.
 const OWN_LOCK: Duration = Duration::from_secs(1);
@@ -38,6 +41,8 @@ pub struct Sweeper {
     pub metrics: Arc<Metrics>,
     /// Jobs that fall due within this are read too, and get timers.
     pub horizon: Duration,
+    /// Behind which job the next sweep begins to take jobs back; 0: with the first one.
+    rescues_after: JobId,
     /// Where the next page of each workable state begins; none when it was read to its end.
     ends: [Option<PageEnd>; 2],
 }
@@ -106,7 +111,7 @@ impl Sweeper {
     /// A sweeper that has read nothing yet.
     #[must_use]
     pub fn new(session: Session, own_lock: OwnLock, metrics: Arc<Metrics>, horizon: Duration) -> Sweeper {
-        Sweeper { session, own_lock, metrics, horizon, ends: [None, None] }
+        Sweeper { session, own_lock, metrics, horizon, rescues_after: JobId(0), ends: [None, None] }
     }
 
     /// Makes a whole sweep: owner, rescue (also from those dispatchers that are known to have ended), and the first
@@ -161,17 +166,30 @@ impl Sweeper {
     }
 
     async fn rescue_all(&mut self, ended: &[String]) -> Result<(Vec<JobId>, Vec<String>), StoreError> {
-        let mut rescued = Vec::new();
+        let (begun, mut rescued, mut all_stuck) = (Instant::now(), Vec::new(), Vec::new());
+        let mut after = std::mem::replace(&mut self.rescues_after, JobId(0));
+        let mut from_the_first = after == JobId(0);
         loop {
-            let Rescued { jobs, given_up, stuck } = rescue(&mut self.session, ended).await?;
-            if jobs.is_empty() {
-                return Ok((rescued, stuck));
+            let Rescued { jobs, given_up, stuck, up_to } = rescue(&mut self.session, ended, after).await?;
+            let comes_on = !jobs.is_empty();
+            if comes_on {
+                self.metrics.add(Counter::JobsRescued, jobs.len() as u64);
+                self.metrics.add(Counter::JobsGivenUp, given_up as u64);
+                tracing::warn!(jobs = jobs.len(), given_up, "jobs taken back from dispatchers that are gone");
             }
-            self.metrics.add(Counter::JobsRescued, jobs.len() as u64);
-            self.metrics.add(Counter::JobsGivenUp, given_up as u64);
-            tracing::warn!(jobs = jobs.len(), given_up, "jobs taken back from dispatchers that are gone");
             rescued.extend(jobs);
+            all_stuck.extend(stuck);
+            match up_to {
+                Some(last) if comes_on || begun.elapsed() < IN_VAIN_FOR => after = last,
+                Some(last) => {
+                    self.rescues_after = last;
+                    break;
+                }
+                None if from_the_first => break,
+                None => (after, from_the_first) = (JobId(0), true),
+            }
         }
+        Ok((rescued, all_stuck))
     }
 
     async fn next_page(&mut self, which: Which) -> Result<SweepFound, StoreError> {

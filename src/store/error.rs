@@ -34,12 +34,12 @@ pub enum StoreError {
     Settings(String),
 }
 
-/// Server errors that pass by themselves: too many connections, shutdown, lock wait, too many locks, deadlock, read-only,
-/// interrupted, killed, idle for too long; and of a member of a cluster or a group: not ready, offline, electing, a
+/// Server errors that pass by themselves: too many connections, shutdown, lock wait, too many locks, deadlock, read-only
+/// (the server, its storage or the schema), a connection's share of memory used up, interrupted, killed, idle for too long; and of a member of a cluster or a group: not ready, offline, electing, a
 /// conflict with what another member committed.
-const PASSING: [u16; 28] = [
+const PASSING: [u16; 32] = [
     1040, 1047, 1053, 1077, 1079, 1129, 1158, 1159, 1160, 1161, 1180, 1184, 1203, 1205, 1206, 1213, 1226, 1290, 1317,
-    1792, 1836, 1927, 3032, 3100, 3101, 3797, 3798, 4031,
+    1792, 1836, 1874, 1927, 3032, 3100, 3101, 3797, 3798, 3989, 4031, 4081, 4082,
 ];
 
 /// Server errors that say that it has no room or no memory, or trouble with its files, those of its temporary tables
@@ -137,7 +137,9 @@ impl StoreError {
 impl From<DriverFailure> for StoreError {
     fn from(failure: DriverFailure) -> Self {
         match failure {
-            DriverFailure::Server(error) => StoreError::Server { code: error.code, message: error.message },
+            DriverFailure::Server(error) => {
+                StoreError::Server { code: error.code, message: without_value(error.code, error.message) }
+            }
             DriverFailure::Io(error) => StoreError::Connection(error.to_string()),
             DriverFailure::Driver(DriverError::ConnectionClosed) => {
                 StoreError::Connection("the server closed it".to_owned())
@@ -150,6 +152,20 @@ impl From<DriverFailure> for StoreError {
             other => StoreError::Connection(other.to_string()),
         }
     }
+}
+
+/// Server errors whose messages show a value of a row between the first two quotes: a duplicate of a key's, and values that
+/// a column does not take.
+const WITH_A_VALUE: [u16; 6] = [1062, 1292, 1366, 1411, 1525, 1586];
+
+/// Such a message without the value, which may be a URL with a password; the names behind it stay.
+fn without_value(code: u16, message: String) -> String {
+    let Some((before, rest)) = message.split_once('\'').filter(|_| WITH_A_VALUE.contains(&code)) else {
+        return message;
+    };
+    // The value may have quotes of its own, and names have none.
+    let end = rest.rfind("' for ").or_else(|| rest.rfind('\'')).map_or("", |end| &rest[end + 1..]);
+    format!("{before}(a value){end}")
 }
 
 #[cfg(test)]
@@ -202,6 +218,24 @@ mod tests {
         assert!(error.to_string().contains("db:1: the connection to the database failed: refused; db:2: "), "{error}");
         assert_eq!(StoreError::of_hosts(vec![at(1, server(1045)), at(2, server(1130))]).code(), Some(1130));
         assert_eq!(StoreError::of_hosts(vec![at(1, gone())]).to_string(), gone().to_string());
+    }
+
+    #[test]
+    fn the_value_that_a_key_or_a_column_refuses_is_not_in_the_text_of_an_error() {
+        let told = |code, message: &str| without_value(code, message.to_owned());
+        let duplicate = "Duplicate entry 'http://ann:s3cret@it's/-available' for key 'queued_job.url'";
+        assert_eq!(told(1062, duplicate), "Duplicate entry (a value) for key 'queued_job.url'");
+        let odd = "Incorrect string value: '\\xF0s3cret' for column `a`.`queued_job`.`last_response` at row 1";
+        assert_eq!(
+            told(1366, odd),
+            "Incorrect string value: (a value) for column `a`.`queued_job`.`last_response` at row 1"
+        );
+        assert_eq!(
+            told(1292, "Truncated incorrect DOUBLE value: 's3cret'"),
+            "Truncated incorrect DOUBLE value: (a value)"
+        );
+        assert_eq!(told(1062, "Duplicate entry 's3cret"), "Duplicate entry (a value)");
+        assert_eq!(told(1146, "Table 'a.queued_job' doesn't exist"), "Table 'a.queued_job' doesn't exist");
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod server;
 mod servers;
 mod session;
 mod transaction;
+mod writable;
 
 pub use backlog::{DueJob, Page, PageEnd, backlog_sql, read_backlog, read_urls};
 pub use body::load_body;
@@ -47,6 +48,7 @@ pub use seen_row::Missed;
 pub use server::{Flavour, LogHead, ServerFacts, ServerIdentity, leave_read_only, read_columns, read_log_head};
 pub use servers::Servers;
 pub use session::Session;
+pub use writable::try_to_write;
 
 use crate::config::DatabaseConfig;
 use std::sync::Arc;

@@ -19,6 +19,8 @@ pub struct JobOwner {
     pub name: String,
     /// When the first of its claims expires; zero if that has been.
     pub expires_in: Duration,
+    /// When the next one expires that has not expired yet, if there is one.
+    pub next_expiry: Option<Duration>,
 }
 
 /// The dispatchers that have jobs now. Reads the executing rows through the index on state; takes no lock.
@@ -26,11 +28,16 @@ pub async fn read_owners(session: &mut Session) -> Result<Vec<JobOwner>, StoreEr
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         // No server takes an empty name as a lock's, and a hand may have written one.
-        let sql = "SELECT claimed_by, GREATEST(COALESCE(MIN(TIMESTAMPDIFF(MICROSECOND, NOW(6), claim_expires_at)), 0), 0) \
-                   FROM queued_job WHERE state = 'executing' AND claimed_by > '' GROUP BY claimed_by";
-        let owners: Vec<(String, u64)> = lease.conn().query(sql).await?;
+        let sql = "SELECT claimed_by, GREATEST(COALESCE(MIN(expires_in), 0), 0), MIN(IF(expires_in > 0, expires_in, NULL)) \
+                   FROM (SELECT claimed_by, TIMESTAMPDIFF(MICROSECOND, NOW(6), claim_expires_at) AS expires_in \
+                   FROM queued_job WHERE state = 'executing' AND claimed_by > '') AS executing GROUP BY claimed_by";
+        let owners: Vec<(String, u64, Option<u64>)> = lease.conn().query(sql).await?;
         lease.keep();
-        let owner = |(name, micros)| JobOwner { name, expires_in: Duration::from_micros(micros) };
+        let owner = |(name, first, next): (String, u64, Option<u64>)| JobOwner {
+            name,
+            expires_in: Duration::from_micros(first),
+            next_expiry: next.map(Duration::from_micros),
+        };
         Ok(owners.into_iter().map(owner).collect())
     })
     .await

@@ -8,6 +8,7 @@ use super::history::{HistoryLine, history_sql};
 use super::literals::id_list;
 use super::session::{Session, within_deadline};
 use super::transaction::{begin_sql, commit_sql, rollback_sql};
+use super::writable::write_nothing;
 use crate::failpoints::failpoint;
 use crate::job::{JobId, messages};
 use mysql_async::Row;
@@ -29,6 +30,8 @@ const GIVEN_UP: &str = "remaining_retries <= 0";
 
 /// How long rows are taken back one by one.
 const ONE_BY_ONE_FOR: Duration = Duration::from_secs(10);
+/// So many of those that can't be taken back are told of one by one.
+const TOLD: usize = 10;
 
 /// What a rescue took back.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -39,21 +42,23 @@ pub struct Rescued {
     pub given_up: usize,
     /// Whose jobs the server lets nobody take back.
     pub stuck: Vec<String>,
+    /// The last one that was looked at; none when there are no more.
+    pub up_to: Option<JobId>,
 }
 
-/// Takes abandoned jobs back. Abandoned: the claim has expired, or the owner is one of those
+/// Takes abandoned jobs back, those with higher numbers than `after`. Abandoned: the claim has expired, or the owner is one of those
 /// that are known to have ended.
 ///
 /// A rescued job is workable at once and charged a retry, for its call may have happened. With none left it is given
 /// up: it is never called more often than its retries allow (`Standing::rescue`). The first SELECT reads the executing
 /// rows through the index on state; the second one locks through the primary key and looks again, under the lock,
 /// that they are abandoned and under the same claims.
-pub async fn rescue(session: &mut Session, ended: &[String]) -> Result<Rescued, StoreError> {
+pub async fn rescue(session: &mut Session, ended: &[String], after: JobId) -> Result<Rescued, StoreError> {
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
         // They were found to have ended by their locks on another server, or before an outage.
         let (outstayed, ended) = if lease.has_settled() { (OUTSTAYED, ended) } else { (NOBODYS, &[][..]) };
-        let found = find_abandoned(lease.conn(), outstayed, ended).await?;
+        let mut found = find_abandoned(lease.conn(), outstayed, ended, after).await?;
         if found.is_empty() {
             lease.keep();
             return Ok(Rescued::default());
@@ -61,14 +66,15 @@ pub async fn rescue(session: &mut Session, ended: &[String]) -> Result<Rescued, 
         let mut stuck = Vec::new();
         let locked = match rescue_of(lease.conn(), outstayed, &found).await {
             Err(error) if error.is_refused_data() => {
-                rescue_one_by_one(lease.conn(), outstayed, &found, &mut stuck).await?
+                rescue_one_by_one(lease.conn(), outstayed, &mut found, &mut stuck).await?
             }
             rescued => rescued?,
         };
         failpoint!("rescue-committed", StoreError::Connection("a failpoint".to_owned()));
         lease.keep();
         let given_up = locked.iter().filter(|(_, given_up)| *given_up).count();
-        Ok(Rescued { jobs: locked.into_iter().map(|(job, _)| job).collect(), given_up, stuck })
+        let up_to = found.last().map(|(id, ..)| JobId(*id));
+        Ok(Rescued { jobs: locked.into_iter().map(|(job, _)| job).collect(), given_up, stuck, up_to })
     })
     .await
 }
@@ -88,24 +94,34 @@ async fn rescue_of(
 async fn rescue_one_by_one(
     conn: &mut mysql_async::Conn,
     outstayed: &str,
-    found: &[Abandoned],
+    found: &mut Vec<Abandoned>,
     stuck: &mut Vec<String>,
 ) -> Result<Vec<(JobId, bool)>, StoreError> {
-    let (begun, mut rescued) = (Instant::now(), Vec::new());
+    conn.query_drop(rollback_sql()).await?;
+    write_nothing(conn).await?;
+    let (begun, mut rescued, mut tried, mut refused) = (Instant::now(), Vec::new(), 0, 0);
     for one in found.chunks(1) {
         if begun.elapsed() > ONE_BY_ONE_FOR {
             break;
         }
+        tried += 1;
         conn.query_drop(rollback_sql()).await?;
         match rescue_of(conn, outstayed, one).await {
             Err(error) if error.is_refused_data() => {
-                tracing::error!(%error, job = one[0].0, "a job of a dispatcher that is gone can't be taken back");
+                refused += 1;
+                if refused <= TOLD {
+                    tracing::error!(%error, job = one[0].0, "a job of a dispatcher that is gone can't be taken back");
+                }
                 stuck.extend(one[0].2.clone().filter(|owner| !stuck.contains(owner)));
             }
             locked => rescued.extend(locked?),
         }
     }
+    if refused > TOLD {
+        tracing::error!(jobs = refused - TOLD, "more jobs of dispatchers that are gone can't be taken back");
+    }
     conn.query_drop(rollback_sql()).await?;
+    found.truncate(tried);
     Ok(rescued)
 }
 
@@ -116,11 +132,13 @@ async fn find_abandoned(
     conn: &mut mysql_async::Conn,
     outstayed: &str,
     ended: &[String],
+    after: JobId,
 ) -> Result<Vec<Abandoned>, StoreError> {
-    // Placeholders, for these names were read from rows. The empty name is nobody's.
+    // Placeholders, for these names were read from rows. The empty name is nobody's. No range of numbers is to be read: the
+    // few that are executing are found by the index on state.
     let names = vec!["?"; ended.len() + 1].join(", ");
     let sql = format!(
-        "SELECT id, claim_token, claimed_by FROM queued_job WHERE state = 'executing' \
+        "SELECT id, claim_token, claimed_by FROM queued_job WHERE state = 'executing' AND id + 0 > {after} \
          AND ({outstayed} OR claimed_by IN ({names}) AND {UNLOCKED}) ORDER BY id LIMIT {BATCH}"
     );
     let names = ended.iter().map(String::as_str).chain([""]).map(mysql_async::Value::from).collect::<Vec<_>>();

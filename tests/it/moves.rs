@@ -405,7 +405,7 @@ async fn a_rescue_moves_rows_as_the_model_says() {
     let cases = crossed(&standings(&[Some(number), None]), &OWNERS);
     let mut rows = Rows::insert((database, session), cases, |owner| owner_columns(*owner, &alive)).await;
     // One that was taken for dead and lives keeps its jobs: its lock is looked at again.
-    let taken = rescue(&mut rows.session, &[DIED.to_owned(), alive]).await.unwrap().jobs;
+    let taken = rescue(&mut rows.session, &[DIED.to_owned(), alive], JobId(0)).await.unwrap().jobs;
     let moved = |case: &Case<OwnerSays>| case.standing.rescue(case.circumstances.is_gone());
     rows.compare(&RESCUED, moved).await;
     let expected = rows.cases.iter().zip(rows.ids()).filter(|(case, _)| moved(case).is_some()).map(|(_, id)| id);

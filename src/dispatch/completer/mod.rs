@@ -10,7 +10,7 @@ use super::records::{Record, SharedRecords};
 use crate::job::{JobId, ResultCode, RetryPolicy, conclude, messages};
 use crate::metrics::{Counter, Metrics};
 use crate::reconnect::ReconnectPauses;
-use crate::store::{FinishReport, Finished, HistoryLine, Session, StoreError};
+use crate::store::{FinishReport, Finished, HistoryLine, Session, StoreError, try_to_write};
 use sending::Sending;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -221,8 +221,10 @@ impl Completer {
                     }
                     return Ok(report.locked);
                 }
-                Err(error) if error.is_refused_data() => return Err(error),
                 Err(error) => {
+                    if self.is_of_their_data(&error).await {
+                        return Err(error);
+                    }
                     tracing::warn!(%error, results = finished.len(), "results not stored yet; trying again");
                     if self.pause(&mut pauses).await {
                         return Ok(Vec::new());
@@ -230,6 +232,15 @@ impl Completer {
                 }
             }
         }
+    }
+
+    /// Whether the server refused these rows and would take others.
+    async fn is_of_their_data(&mut self, error: &StoreError) -> bool {
+        if !error.is_refused_data() {
+            return false;
+        }
+        let tried = self.give_up.run_until_cancelled(try_to_write(&mut self.session)).await;
+        tried.is_some_and(|tried| tried.is_ok())
     }
 
     /// Waits a little. True when the service must stop and the rest is left to a rescue.

@@ -24,8 +24,10 @@ impl Completer {
                     self.metrics.add(Counter::JobsReleased, (batch.released.len() - locked.len()) as u64);
                     break locked;
                 }
-                Err(error) if error.is_refused_data() => break self.release_one_by_one(&batch).await,
                 Err(error) => {
+                    if self.is_of_their_data(&error).await {
+                        break self.release_one_by_one(&batch).await;
+                    }
                     tracing::warn!(%error, jobs = batch.released.len(), "jobs not given back yet; trying again");
                 }
             }
@@ -62,13 +64,16 @@ impl Completer {
                         locked.extend(found);
                         break;
                     }
-                    Err(error) if error.is_refused_data() => {
-                        tracing::error!(%error, job = one.0.0, "a job can't be given back; its claim expires");
-                        self.given_up.insert(one.0);
-                        break;
+                    Err(error) => {
+                        if self.is_of_their_data(&error).await {
+                            tracing::error!(%error, job = one.0.0, "a job can't be given back; its claim expires");
+                            self.given_up.insert(one.0);
+                            break;
+                        }
+                        if self.pause(&mut pauses).await {
+                            return locked;
+                        }
                     }
-                    Err(_) if self.pause(&mut pauses).await => return locked,
-                    Err(_) => {}
                 }
             }
         }

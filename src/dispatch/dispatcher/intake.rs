@@ -86,7 +86,9 @@ impl Dispatcher {
             // What is rung from now on is for the next sweep: this one may have looked already. The reasons of one that
             // failed are still there.
             let before = self.sweeping_because;
-            let (_, again) = self.look_again.take().unwrap_or((Instant::now(), Reasons::default()));
+            // One that is planned for later is still to come.
+            let due = self.look_again.take_if(|(at, _)| *at <= Instant::now());
+            let again = due.map_or_else(Reasons::default, |(_, again)| again);
             let asked = std::mem::take(&mut self.asked);
             let cause = SweepCause::graver(asked.cause, before.cause);
             self.sweeping_because = Reasons {
@@ -125,11 +127,11 @@ impl Dispatcher {
                     if because.looks == 0 {
                         self.refused.clear();
                     }
+                    self.on_stuck(found.stuck, &gone, because.cause.is_none() && because.looks == 0);
                 }
                 self.last_sweep = Some(Instant::now());
                 self.more = found.more;
                 if kind == SweepKind::Whole {
-                    self.done_with.extend(found.stuck);
                     self.on_owners(found.owners);
                 }
                 found.jobs.into_iter().for_each(|job| self.take_in(job));
@@ -168,7 +170,7 @@ impl Dispatcher {
     pub(super) fn sweep_before_long(&mut self) {
         let (Some(last), None) = (LOOKS_AGAIN.last(), self.look_again) else { return };
         let at = Instant::now() + *last;
-        self.look_again = Some((at, Reasons { looks: LOOKS_AGAIN.len(), ..Reasons::default() }));
+        self.look_again = Some((at, Reasons::default()));
         self.next_sweep = self.next_sweep.min(at);
     }
 

@@ -64,9 +64,11 @@ pub struct Dispatcher {
     leftovers_at: Option<Instant>,
     /// Dispatchers that have ended since the last sweep.
     ended: Vec<String>,
-    /// Those whose jobs the server lets nobody take back; in [`Mode::Once`], all that have ended. Only sweeps look at
-    /// what they have.
+    /// Those that have ended and whose jobs the server lets nobody take back; in [`Mode::Once`], all that have ended. Only
+    /// sweeps look at what they have.
     done_with: HashSet<String>,
+    /// Those that may live and whose expired claims the server lets nobody take back.
+    stuck: HashSet<String>,
     /// Those whose jobs the sweep that is under way takes back.
     being_rescued: Vec<String>,
     /// Since when a host without room has held up jobs whose hosts are not known.
@@ -127,6 +129,7 @@ impl Dispatcher {
             leftovers_at: None,
             ended: Vec::new(),
             done_with: HashSet::new(),
+            stuck: HashSet::new(),
             being_rescued: Vec::new(),
             held_up_since: None,
             claim_at: None,

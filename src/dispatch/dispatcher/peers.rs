@@ -57,7 +57,11 @@ impl Dispatcher {
     pub(super) fn on_owners(&mut self, mut owners: Vec<JobOwner>) -> bool {
         // We live, and write our results whatever the hour.
         owners.retain(|owner| owner.name != self.parts.terms.dispatcher && !self.done_with.contains(&owner.name));
-        let first = owners.iter().map(|owner| owner.expires_in).min();
+        // What has expired and can't be taken back has no other claim of its owner wait.
+        let expiry = |owner: &JobOwner| {
+            if self.stuck.contains(&owner.name) { owner.next_expiry } else { Some(owner.expires_in) }
+        };
+        let first = owners.iter().filter_map(expiry).min();
         if let Some(expires_in) = first {
             // One that is expired already is being taken back, or is locked.
             let wait = if expires_in.is_zero() { LOOK_AFTER } else { expires_in + EXPIRED_FOR };
@@ -100,6 +104,20 @@ impl Dispatcher {
         self.homes.remove(&name);
         if gone {
             self.on_ended(vec![name]);
+        }
+    }
+
+    /// Takes note of whose jobs can't be taken back. A sweep that has no other reason than its time looks at all of them
+    /// anew: what stood in the way may have been mended.
+    pub(super) fn on_stuck(&mut self, names: Vec<String>, gone: &[String], anew: bool) {
+        if anew && self.parts.mode == Mode::Serve {
+            self.done_with.clear();
+            self.stuck.clear();
+        }
+        for name in names {
+            // One that lives is watched as before.
+            let all = if gone.contains(&name) { &mut self.done_with } else { &mut self.stuck };
+            all.insert(name);
         }
     }
 

@@ -2,9 +2,14 @@
 
 use super::checker::{Found, check};
 use super::load::{Load, Written};
-use super::{ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, following, ledger, report, stage_on, times};
-use crate::support::database::TestDatabase;
+use super::plan::answer_by_plan_and;
+use super::{
+    ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, following, ledger, report, stage, stage_on, times,
+};
+use crate::support::database::{TestDatabase, TestServer};
 use crate::support::factory::job;
+use crate::support::left_out::left_out;
+use crate::support::receiver::Gate;
 use crate::support::server::OwnServer;
 use crate::support::service::Service;
 use mysql_async::Conn;
@@ -14,9 +19,9 @@ use std::time::Duration;
 
 const PASSWORD: &str = "aPasswordOfTheTests1";
 
-/// A `db.ini` of an account that, other than root, may neither write to a read-only server nor take the connection
-/// that is kept for administrators.
-pub(super) async fn plain_account(database: &TestDatabase, extra: &str) -> PathBuf {
+/// How a `db.ini` logs in as an account that, other than root, may neither write to a read-only server nor take the
+/// connection that is kept for administrators.
+pub(super) async fn plain_account(database: &TestDatabase) -> String {
     database
         .execute(&format!(
             "CREATE USER 'plain'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'; \
@@ -27,15 +32,44 @@ pub(super) async fn plain_account(database: &TestDatabase, extra: &str) -> PathB
     if database.is_mariadb() {
         database.execute("GRANT BINLOG MONITOR ON *.* TO 'plain'@'127.0.0.1'").await;
     }
-    let ini = database.ini(extra);
-    let text = std::fs::read_to_string(&ini).unwrap();
-    std::fs::write(&ini, text.replace("user: root", &format!("user: plain\npasswd: {PASSWORD}"))).unwrap();
-    ini
+    format!("user: plain\npasswd: {PASSWORD}")
+}
+
+async fn ini_of_plain_account(database: &TestDatabase) -> PathBuf {
+    database.ini_as(&plain_account(database).await, database.server().port, NO_SWEEP)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_only_reads_for_a_while_is_waited_for() {
     only_reads_for_a_while(1).await.assert_doubled_nothing();
+}
+
+/// As while a database is moved: nobody may write to its tables, the administrators neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_only_reads_for_a_while_is_waited_for() {
+    if TestServer::get().is_mariadb() {
+        return left_out("a schema that only reads: MariaDB has none");
+    }
+    let (database, receiver) = stage().await;
+    let gate = Gate::closed();
+    let gated = gate.clone();
+    answer_by_plan_and(&receiver, move |answer, _| answer.behind(&gated));
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    job().url(receiver.url("/work")).insert_times(&database, 20).await;
+    job().url(receiver.url("/work")).run_at_in(2_000).insert(&database).await;
+    receiver.wait_for(20, Duration::from_secs(20)).await;
+    let schema = database.name();
+    let mut conn = Conn::new(database.server().opts(None)).await.unwrap();
+    conn.query_drop(format!("ALTER SCHEMA {schema} READ ONLY = 1")).await.unwrap();
+    gate.open();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(receiver.count(), 20);
+    conn.query_drop(format!("ALTER SCHEMA {schema} READ ONLY = 0")).await.unwrap();
+    receiver.wait_for(21, Duration::from_secs(10)).await;
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.calls, found.extra_calls, found.taken_back), (21, 0, 0), "{found:?}");
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,7 +80,7 @@ async fn a_database_that_only_reads_for_a_while_is_waited_for_by_two_dispatchers
 async fn only_reads_for_a_while(dispatchers: usize) -> Found {
     let server = OwnServer::start(&[]).await;
     let (database, receiver) = stage_on(server.access()).await;
-    let services = all_following(&plain_account(&database, NO_SWEEP).await, dispatchers).await;
+    let services = all_following(&ini_of_plain_account(&database).await, dispatchers).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
     for _ in 0..times(2, 20) {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -76,7 +110,7 @@ async fn two_dispatchers_that_get_no_connection_under_load_wait_for_one() {
 async fn without_a_connection(dispatchers: usize) -> Found {
     let server = OwnServer::start(&["--max-connections=30"]).await;
     let (database, receiver) = stage_on(server.access()).await;
-    let services = all_following(&plain_account(&database, NO_SWEEP).await, dispatchers).await;
+    let services = all_following(&ini_of_plain_account(&database).await, dispatchers).await;
     // The writers keep the connections that they have.
     let load = Load::start(&database, &base(&receiver), (4, 60));
     receiver.wait_for(100, Duration::from_secs(20)).await;
@@ -177,7 +211,7 @@ async fn a_table_that_is_locked_for_minutes_lets_no_connections_pile_up() {
     }
     let server = OwnServer::start(&[]).await;
     let (database, receiver) = stage_on(server.access()).await;
-    let mut service = following(&plain_account(&database, NO_SWEEP).await).await;
+    let mut service = following(&ini_of_plain_account(&database).await).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
     receiver.wait_for(100, Duration::from_secs(20)).await;
     let ours = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'plain'";

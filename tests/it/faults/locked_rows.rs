@@ -84,7 +84,7 @@ async fn a_release_and_a_rescue_wait_for_no_locked_row_of_others() {
             small.jobs[7].0
         ))
         .await;
-    assert_eq!(at_once(rescue(&mut small.store.session(), &[])).await.unwrap().jobs, &small.jobs[4..8]);
+    assert_eq!(at_once(rescue(&mut small.store.session(), &[], JobId(0))).await.unwrap().jobs, &small.jobs[4..8]);
 }
 
 fn given_back(job: JobId) -> HistoryLine {

@@ -1,16 +1,18 @@
 //! The lock that shows a dispatcher to be alive, when its connections break while the dispatcher lives.
 
 use super::checker::check;
+use super::kills::hold_first_tries;
 use super::load::{Load, Written};
 use super::plan::answer_by_plan_and;
-use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, stage, times};
+use super::{ENOUGH, NO_SWEEP, RESCUED_WITHIN, SETTLES, base, following, ledger, report, stage, stage_alone, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::proxy::Proxy;
-use crate::support::receiver::Gate;
+use crate::support::receiver::{Answer, Gate};
+use crate::support::service::Service;
 use crate::support::wait::{eventually, until};
 use mysql_async::prelude::Queryable;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The connection that holds the lock of the only dispatcher that has jobs.
 async fn lock_holder(database: &TestDatabase, dispatcher: &str) -> Option<u64> {
@@ -29,7 +31,7 @@ async fn a_live_dispatcher_whose_lock_connection_is_killed_keeps_its_jobs() {
     let gated = gate.clone();
     answer_by_plan_and(&receiver, move |answer, _| answer.behind(&gated));
     let ini = database.ini(&format!("{NO_SWEEP}[dispatch]\nmax_in_flight: 4\nmax_in_flight_per_host: 4\n"));
-    let (first, _second) = (following(&ini).await, following(&ini).await);
+    let (mut first, mut second) = (following(&ini).await, following(&ini).await);
     job().url(receiver.url("/work")).insert_times(&database, 8).await;
     receiver.wait_for(8, Duration::from_secs(20)).await;
     let dispatchers: Vec<String> = database.query("SELECT DISTINCT claimed_by FROM queued_job").await;
@@ -49,6 +51,10 @@ async fn a_live_dispatcher_whose_lock_connection_is_killed_keeps_its_jobs() {
     gate.open();
     let found = check(&database, &receiver, &Written::default()).await;
     assert_eq!((found.calls, found.taken_back), (8, 0), "{found:?}");
+    for service in [&mut first, &mut second] {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+        ledger::assert_nothing_lost(service);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,8 +88,10 @@ async fn an_owner_that_no_server_takes_as_a_lock_name_holds_up_no_rescue() {
     bad.insert(&database).await;
     let dead = bad.set("claimed_by", "strings-queue:gone:1:0");
     dead.insert(&database).await;
-    let _service = following(&database.ini(NO_SWEEP)).await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
     until("both were taken back and done", SETTLES, async || receiver.count() == 2).await;
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_lost_only_to(&service, &["lost_to_down"]);
 }
 
 /// One of two gets no connection for its lock, while those for its deeds stand: the other takes it for dead. It claims
@@ -120,5 +128,50 @@ async fn a_dispatcher_that_looks_dead_to_another_claims_nothing_until_it_has_its
     until("it has its lock again", SETTLES, held).await;
     for service in [&mut lockless, &mut other] {
         assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+        ledger::assert_lost_only_to(service, &ledger::BROKEN);
     }
+}
+
+/// One of its rows can neither be finished nor taken back. It lives, and what else it has is taken back when it dies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispatcher_that_has_a_row_that_nobody_can_take_back_is_watched_as_before() {
+    let (database, receiver) = stage_alone().await;
+    let gate = Gate::closed();
+    hold_first_tries(&receiver, &gate);
+    receiver.on("/kept", Answer::ok());
+    let trigger = "CREATE TRIGGER keeps BEFORE UPDATE ON queued_job FOR EACH ROW \
+                   IF NEW.url LIKE '%kept' AND NEW.state <> 'executing' THEN SIGNAL SQLSTATE '45000'; END IF";
+    database.conn().await.query_drop(trigger).await.unwrap();
+    let ini = database.ini(&format!("{NO_SWEEP}[dispatch]\nclaim_grace_secs: 1\n"));
+    let mut services = vec![following(&ini).await, following(&ini).await];
+    // Both have worked, and know of each other.
+    job().url(receiver.url("/once")).timeout(3_000).insert_times(&database, 20).await;
+    receiver.wait_for(20, Duration::from_secs(20)).await;
+    let kept = job().url(receiver.url("/kept")).timeout(1).insert(&database).await;
+    let owner = format!("SELECT claimed_by FROM queued_job WHERE id = {kept}");
+    let owner = eventually("it is called", SETTLES, async || database.query_one::<Option<String>>(&owner).await).await;
+    let is_owner = |service: &Service| owner.contains(&format!(":{}:", service.pid().as_raw_pid()));
+    let at = services.iter().position(is_owner).expect("one of the two has it");
+    let (mut dying, mut other) = (services.remove(at), services.remove(0));
+    other.wait_for_line("can't be taken back", SETTLES).await;
+    // Whoever waits for a lock has to begin anew.
+    let watching = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND state = 'User lock'";
+    for connection in database.query::<u64>(watching).await {
+        kill(&database, connection).await;
+    }
+    let jobs = job().url(receiver.url("/work")).timeout(3_000).insert_times(&database, 40).await;
+    receiver.wait_for(20 + 1 + jobs.len(), Duration::from_secs(20)).await;
+    let waits = async || database.query::<u64>(watching).await.len() >= 4;
+    until("each of them is watched again, by itself and by the other", SETTLES, waits).await;
+    dying.kill().await;
+    let died = Instant::now();
+    let has = format!(
+        "SELECT COUNT(*) FROM queued_job WHERE state = 'executing' AND claimed_by = '{owner}' AND id <> {kept}"
+    );
+    let none_is_left = async || database.query_one::<u64>(&has).await == 0;
+    until("what it had is taken back", RESCUED_WITHIN, none_is_left).await;
+    report("beside a row that nobody can take back", format!("taken back after {:?}", died.elapsed()));
+    gate.open();
+    database.execute("DROP TRIGGER keeps").await;
+    assert_eq!(other.stop(Duration::from_secs(10)).await, Some(0));
 }

@@ -232,6 +232,25 @@ async fn a_row_that_the_server_lets_nobody_take_back_holds_up_no_other() {
     assert_eq!(service.stop(SOON).await, Some(0));
 }
 
+/// More than a rescue takes at once, and before the others.
+#[tokio::test]
+async fn a_thousand_rows_that_the_server_lets_nobody_take_back_hold_up_no_other() {
+    let _turn = Turn::take().await;
+    let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
+    let rows = [vec![kept(&receiver); 1_100], vec![other(&receiver); 20]].concat();
+    let rows = rows.iter().map(|row| row.replacen(')', ", 'executing', 'gone')", 1)).collect::<Vec<_>>().join(", ");
+    database.execute(&format!("INSERT INTO queued_job (http_method, url, state, claimed_by) VALUES {rows}")).await;
+    refuse(&database, "retryable").await;
+    let mut service = Service::run(&database.ini(QUIET));
+    receiver.wait_for(20, SOON * 2).await;
+    assert_eq!(receiver.requests_for("/kept").len(), 0);
+    // Each sweep tells of a few of them, and how many there are.
+    service.wait_for_line("more jobs of dispatchers that are gone can't be taken back", SOON).await;
+    let told = service.lines().iter().filter(|line| line.contains("can't be taken back")).count();
+    assert!(told < 200, "{told} lines");
+    assert_eq!(service.stop(SOON).await, Some(0));
+}
+
 async fn refuse(database: &TestDatabase, state: &str) {
     let trigger = format!(
         "CREATE TRIGGER keeps BEFORE UPDATE ON queued_job FOR EACH ROW \

@@ -54,7 +54,7 @@ async fn a_job_rescued_and_finished_by_another_keeps_the_others_result() {
     let key = job().insert(&database).await;
     let (mut late, mut other) = (session(&database), session(&database));
     let slept = claim_all(&mut late, "sleeper", &[key]).await;
-    assert_eq!(rescue(&mut other, &["sleeper".to_owned()]).await.unwrap().jobs, [JobId(key)]);
+    assert_eq!(rescue(&mut other, &["sleeper".to_owned()], JobId(0)).await.unwrap().jobs, [JobId(key)]);
     let claimed = claim_all(&mut other, "other", &[key]).await;
     finish_all(&mut other, vec![finished(&claimed[0], "the second call's")]).await;
     let row = whole_row(&database, key).await;

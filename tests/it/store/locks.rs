@@ -8,6 +8,7 @@ use crate::support::wait::until;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use std::future::Future;
+use strings_queue::job::JobId;
 use strings_queue::store::{ClaimToken, Finished, HistoryLine, Session, claim, finish, release, rescue};
 
 /// A table whose keys have gaps, and a trap: an UPDATE of the last row of a batch waits in the midst of its
@@ -143,7 +144,8 @@ async fn a_release_locks_its_rows_and_no_gap() {
 async fn a_rescue_locks_its_rows_and_no_gap() {
     let mut held = Held::prepare().await;
     claimed(&mut held).await;
-    let rescued = held.while_open(async |session, _| rescue(session, &["dead".to_owned()]).await).await.unwrap();
+    let rescued =
+        held.while_open(async |session, _| rescue(session, &["dead".to_owned()], JobId(0)).await).await.unwrap();
     assert_eq!(rescued.jobs.len(), 6);
 }
 
@@ -202,7 +204,7 @@ async fn rows_that_applications_keep_locked_hold_up_no_deed_for_other_rows() {
         release(&mut held.session, &claims, &lines).await.unwrap();
     }
     claimed(&mut held).await;
-    assert_eq!(rescue(&mut held.session, &["dead".to_owned()]).await.unwrap().jobs.len(), 6);
+    assert_eq!(rescue(&mut held.session, &["dead".to_owned()], JobId(0)).await.unwrap().jobs.len(), 6);
     let (mut batch, lines) = claimed(&mut held).await;
     held.database.execute("UPDATE queued_job SET state = 'cancelled' WHERE id = 50").await;
     assert_eq!(finish(&mut held.session, &mut batch, &lines).await.unwrap().refused.len(), 1);

@@ -9,7 +9,7 @@ use crate::support::server::OwnServer;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use std::time::Duration;
-use strings_queue::job::JobState;
+use strings_queue::job::{JobId, JobState};
 use strings_queue::store::{
     PageEnd, Session, load_body, read_backlog, read_columns, read_owners, read_schema_state, read_urls, release, rescue,
 };
@@ -172,10 +172,10 @@ async fn sweeps(watch: &mut Watch) {
     assert!(owners.contains(&"dead".to_owned()));
     watch.assert_indexed("the owners", &deed, 1_500).await;
     let ended = owners;
-    let (rescued, deed) = watch.deed(async |session| rescue(session, &ended).await.unwrap().jobs).await;
+    let (rescued, deed) = watch.deed(async |session| rescue(session, &ended, JobId(0)).await.unwrap().jobs).await;
     assert!(rescued.len() as u64 > CROWD.executing);
     watch.assert_indexed("a rescue", &deed, 6_000).await;
-    let (rescued, deed) = watch.deed(async |session| rescue(session, &ended).await.unwrap().jobs).await;
+    let (rescued, deed) = watch.deed(async |session| rescue(session, &ended, JobId(0)).await.unwrap().jobs).await;
     assert_eq!(rescued.len(), 0);
     watch.assert_indexed("a rescue of nothing", &deed, 100).await;
     for state in [JobState::Available, JobState::Retryable] {

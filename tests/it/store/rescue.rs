@@ -28,7 +28,7 @@ async fn living(database: &TestDatabase) -> Owner {
 /// Takes back what is abandoned, when these dispatchers are known to have ended.
 async fn rescued(database: &TestDatabase, ended: &[&str]) -> Vec<u64> {
     let ended: Vec<String> = ended.iter().map(ToString::to_string).collect();
-    rescue(&mut session(database), &ended).await.unwrap().jobs.into_iter().map(|job| job.0).collect()
+    rescue(&mut session(database), &ended, JobId(0)).await.unwrap().jobs.into_iter().map(|job| job.0).collect()
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn a_rescue_takes_back_a_thousand_and_the_next_one_the_rest() {
     let mut session = session(&database);
     let mut counts = Vec::new();
     loop {
-        match rescue(&mut session, &["dead".to_owned()]).await.unwrap().jobs.len() {
+        match rescue(&mut session, &["dead".to_owned()], JobId(0)).await.unwrap().jobs.len() {
             0 => break,
             count => counts.push(count),
         }

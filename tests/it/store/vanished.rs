@@ -9,6 +9,7 @@ use crate::support::wait::until;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::time::Duration;
+use strings_queue::job::JobId;
 use strings_queue::store::{ClaimedJob, Session, finish, finish_around_locks, release, rescue};
 
 /// A deed, and how long a server may wait for the next word of one: 30 s each, and a little for the noise.
@@ -85,7 +86,7 @@ async fn the_server_soon_lets_go_of_the_rows_that_it_had_locked() {
         claiming.vanish_at("FOR UPDATE NOWAIT", async |mut session, jobs| {
             drop(claim_as(&mut session, "gone", &[jobs[0].id.0, jobs[1].id.0]).await);
         }),
-        rescuing.vanish_at(PASSING_OVER, async |mut session, _| drop(rescue(&mut session, &[]).await)),
+        rescuing.vanish_at(PASSING_OVER, async |mut session, _| drop(rescue(&mut session, &[], JobId(0)).await)),
         finishing.vanish_at("JSON_TABLE", async |mut session, jobs| {
             drop(finish(&mut session, &mut results(&jobs), &[]).await);
         }),
@@ -112,7 +113,7 @@ async fn a_session_that_has_done_the_same_may_idle() {
     let report = finish_around_locks(&mut session, &mut [finished(&jobs[0], "done")], &[]).await.unwrap();
     assert_eq!((report.refused, report.locked), (vec![], vec![]));
     database.execute("UPDATE queued_job SET claim_expires_at = NOW(6) - INTERVAL 1 SECOND WHERE id = 2").await;
-    assert_eq!(rescue(&mut session, &[]).await.unwrap().jobs, [jobs[1].id]);
+    assert_eq!(rescue(&mut session, &[], JobId(0)).await.unwrap().jobs, [jobs[1].id]);
     let mut application = database.conn().await;
     application.query_drop("START TRANSACTION; SELECT id FROM queued_job WHERE id = 3 FOR UPDATE").await.unwrap();
     let claims: Vec<_> = jobs.iter().map(|job| (job.id, job.token)).collect();

@@ -1,0 +1,26 @@
+//! Writable: whether the tables take our writes at all, so that what is refused is the fault of rows.
+
+use super::error::StoreError;
+use super::session::{Session, within_deadline};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+/// The deeds on no row. Servers refuse them as they would refuse the same on any row, where the fault is the table's.
+const ON_NO_ROW: &str = "UPDATE queued_job SET state = 'executing' WHERE 1 = 0; \
+                         INSERT INTO queued_job_log (job_id, msg) SELECT 1, '' FROM DUAL WHERE 1 = 0";
+
+/// Tries to write nothing; an error says that nobody's rows would be written now, whatever they hold.
+pub async fn try_to_write(session: &mut Session) -> Result<(), StoreError> {
+    within_deadline(session.bounds(), async {
+        let mut lease = session.lease().await?;
+        write_nothing(lease.conn()).await?;
+        lease.keep();
+        Ok(())
+    })
+    .await
+}
+
+/// The same on a connection that has no transaction under way.
+pub(super) async fn write_nothing(conn: &mut Conn) -> Result<(), StoreError> {
+    Ok(conn.query_drop(ON_NO_ROW).await?)
+}
