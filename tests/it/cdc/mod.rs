@@ -7,7 +7,7 @@ mod inserts;
 mod panics;
 mod rig;
 mod transactions;
-mod unknown;
+pub mod unknown;
 
 /// Each scenario as a test of the plain and of the secure client.
 macro_rules! for_both_clients {

@@ -27,7 +27,7 @@ const UNKNOWN: u8 = 250;
 const INSERT: &str = "INSERT INTO queued_job (http_method, url, body) VALUES ('get', 'a', UUID())";
 
 /// Gives the events with the keys another kind on their way.
-async fn disguise_keys(database: &TestDatabase, proxy: &Proxy) {
+pub async fn disguise_keys(database: &TestDatabase, proxy: &Proxy) {
     let server_id: u32 = database.query_one("SELECT @@server_id").await;
     let header = |kind| [&[kind][..], &server_id.to_le_bytes(), &[INTVAR_SIZE, 0, 0, 0]].concat();
     proxy.replace(Way::ToClient, &header(INTVAR), &header(UNKNOWN));

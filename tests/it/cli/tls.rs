@@ -159,9 +159,8 @@ async fn a_server_without_tls_is_refused_unless_tls_is_only_preferred() {
     }
     let user = "plain@'127.0.0.1'";
     database.execute(&format!("CREATE USER {user} IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON *.* TO {user}")).await;
-    let ini = database.ini(&format!("passwd: {PASSWORD}\nssl_mode: preferred\n{NO_SWEEP}"));
-    let text = std::fs::read_to_string(&ini).unwrap().replace("user: root", "user: plain");
-    std::fs::write(&ini, text).unwrap();
+    let login = format!("user: plain\npasswd: {PASSWORD}");
+    let ini = database.ini_as(&login, database.server().port, &format!("ssl_mode: preferred\n{NO_SWEEP}"));
     let mut service = Service::run(&ini);
     let line = service.wait_for_line("following the log", SOON).await;
     assert!(line.contains("client=Plain"), "{line}");

@@ -68,6 +68,7 @@ pub async fn check(database: &TestDatabase, receiver: &Receiver, written: &Writt
         (found.orphaned_for, found.rescue_after) = (watch.longest(), watch.longest_to_begin());
         found.lock_free_for = watch.longest_free();
         let by_looks = watch.longest_to_begin_by_looks();
+        assert_eq!(watch.outstayed(), 0, "claims that expired, and no rescue: {found:?}");
         assert!(by_looks < RESCUED_WITHIN, "claims of the dead, and no rescue: {by_looks:?} by looks, {found:?}");
     }
     found

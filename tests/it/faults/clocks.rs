@@ -2,6 +2,7 @@
 
 use super::checker::check;
 use super::load::Load;
+use super::stops::stop_in_time;
 use super::zones::{make_zone, offset, unix_time};
 use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, stage, stage_on, times};
 use crate::support::database::TestDatabase;
@@ -83,7 +84,7 @@ async fn schedule_and_wait(database: &TestDatabase, receiver: &Receiver) {
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_whose_clocks_are_hours_off_call_jobs_at_their_time_and_take_none_from_each_other() {
     let (database, receiver) = stage().await;
-    let ini = database.ini("[sweep]\ninterval_secs: 1\n[retry]\njitter: 0\n");
+    let ini = database.ini("[sweep]\ninterval_secs: 1\n[retry]\njitter: 0\n[dispatch]\ndrain_secs: 1\n");
     let mut behind = with_shifted_clock(&database, &ini, -7).await;
     let mut ahead = with_shifted_clock(&database, &ini, 9).await;
     // The logs tell the host's time: the hour is one of the first thirteen letters' last.
@@ -93,11 +94,12 @@ async fn hosts_whose_clocks_are_hours_off_call_jobs_at_their_time_and_take_none_
     for _ in 0..times(1, 10) {
         schedule_and_wait(&database, &receiver).await;
     }
+    assert_eq!(stop_in_time(&mut behind).await, Some(0));
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
     assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
     report("clocks hours off", format!("{found:?}"));
-    for service in [&mut behind, &mut ahead] {
-        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    assert_eq!(stop_in_time(&mut ahead).await, Some(0));
+    for service in [&behind, &ahead] {
         ledger::assert_nothing_lost(service);
     }
 }

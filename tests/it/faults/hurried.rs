@@ -29,6 +29,7 @@ async fn a_row_that_is_logged_as_a_statement_before_it_is_committed_is_not_left_
     let found = check(&database, &receiver, &Written::default()).await;
     assert_eq!((found.jobs, found.calls), (1, 1), "{found:?}");
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_lost_only_to(&service, &["lost_to_decode"]);
 }
 
 /// The server waits for an acknowledgement in the middle of the commit: the log has the change, the rows are locked, and

@@ -173,11 +173,11 @@ async fn a_dispatcher_that_slept_through_its_claim_is_refused() {
     let gate = Gate::closed();
     hold_first_tries(&receiver, &gate);
     let grace = "[sweep]\ninterval_secs: 1\n[dispatch]\nclaim_grace_secs: 1\n";
-    let sleeper = following(&database.ini(grace)).await;
+    let mut sleeper = following(&database.ini(grace)).await;
     let id = job().url(receiver.url(Plan::Work.path())).timeout(1).insert(&database).await;
     receiver.wait_for(1, Duration::from_secs(10)).await;
     sleeper.signal(Signal::STOP);
-    let _other = following(&database.ini(grace)).await;
+    let mut other = following(&database.ini(grace)).await;
     until("the other has done it", Duration::from_secs(20), async || {
         let state = format!("SELECT CAST(state AS CHAR) FROM queued_job WHERE id = {id}");
         database.query_one::<String>(&state).await == "completed"
@@ -194,6 +194,10 @@ async fn a_dispatcher_that_slept_through_its_claim_is_refused() {
     // That the row holds the second answer is the checker's business.
     let found = check(&database, &receiver, &Written::default()).await;
     assert_eq!((found.calls, found.taken_back), (2, 1), "{found:?}");
+    for service in [&mut sleeper, &mut other] {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+        ledger::assert_nothing_lost(service);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,6 +276,7 @@ async fn a_dispatcher_that_slept_through_its_claims_under_load_is_refused_for_ea
     report("slept through its claims, under load", format!("{found:?}, {} results refused", slept.len()));
     for service in [&mut sleeper, &mut other] {
         assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+        ledger::assert_nothing_lost(service);
     }
 }
 
@@ -298,7 +303,7 @@ async fn what_comes_in_while_one_of_two_dispatchers_is_frozen_is_called_by_the_o
     report("one of two frozen", format!("{found:?}"));
     for service in [&mut frozen, &mut other] {
         assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
-        ledger::assert_lost_only_to(service, &[]);
+        ledger::assert_nothing_lost(service);
     }
 }
 
@@ -323,5 +328,6 @@ async fn scheduled_jobs_of_a_frozen_dispatcher_are_called_by_the_other_when_they
     assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
     for service in [&mut frozen, &mut other] {
         assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+        ledger::assert_nothing_lost(service);
     }
 }

@@ -43,10 +43,8 @@ async fn reader(database: &TestDatabase) -> PathBuf {
              GRANT SELECT, INSERT, UPDATE, REPLICATION CLIENT{more} ON *.* TO 'reader'@'127.0.0.1'; {MAY_FOLLOW}"
         ))
         .await;
-    let ini = database.ini(&NO_SWEEP.replace("[retry]", "degraded_interval_secs: 1\n[retry]"));
-    let text = std::fs::read_to_string(&ini).unwrap();
-    std::fs::write(&ini, text.replace("user: root", &format!("user: reader\npasswd: {PASSWORD}"))).unwrap();
-    ini
+    let (login, port) = (format!("user: reader\npasswd: {PASSWORD}"), database.server().port);
+    database.ini_as(&login, port, &NO_SWEEP.replace("[retry]", "degraded_interval_secs: 1\n[retry]"))
 }
 
 const MAY_FOLLOW: &str = "GRANT REPLICATION SLAVE ON *.* TO 'reader'@'127.0.0.1'";

@@ -65,7 +65,9 @@ fn settles() -> Duration {
 /// A service on the database that has begun to follow the log.
 async fn following(ini: &Path) -> Service {
     let service = Service::run(ini);
-    service.wait_for_line("following the log", Duration::from_secs(20)).await;
+    let line = service.wait_for_line("following the log", Duration::from_secs(20)).await;
+    let client = if std::fs::read_to_string(ini).unwrap().contains("\npasswd: ") { "Plain" } else { "Secure" };
+    assert!(line.contains(&format!("client={client}")), "{line}");
     service
 }
 
@@ -101,8 +103,19 @@ async fn stage_on(server: &TestServer) -> (TestDatabase, Receiver) {
     stage_in(Turn::take().await, server).await
 }
 
+/// Each scenario has one of the two clients that read the log in its short form, and the other one in its full form. Which
+/// is which is by its name, so that both have their share of every kind.
+fn is_for_the_plain_client() -> bool {
+    let thread = std::thread::current();
+    let letters = thread.name().unwrap_or_default().bytes().map(usize::from).sum::<usize>();
+    (letters + times(0, 1)).is_multiple_of(2)
+}
+
 async fn stage_in(turn: Turn, server: &TestServer) -> (TestDatabase, Receiver) {
-    let database = TestDatabase::with_schema_on(server).await.in_turn(turn);
+    let mut database = TestDatabase::with_schema_on(server).await.in_turn(turn);
+    if is_for_the_plain_client() {
+        database = database.with_a_password().await;
+    }
     let receiver = Receiver::start().await;
     plan::answer_by_plan(&receiver, Duration::ZERO);
     (database, receiver)

@@ -224,3 +224,32 @@ async fn a_trickling_network_under_load_is_slow_and_loses_nothing() {
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
     ledger::assert_nothing_lost(&service);
 }
+
+/// The other one goes on meanwhile. What the first had under way may be taken from it when its server notices.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_dispatchers_whose_network_stalls_or_swallows_under_load_holds_up_no_other() {
+    let (database, receiver) = stage().await;
+    let proxy = Proxy::start(database.server().address()).await;
+    let services =
+        [following(&database.ini_at(proxy.port(), NO_SWEEP)).await, following(&database.ini(NO_SWEEP)).await];
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    // Both have worked, and know of each other.
+    receiver.wait_for(ENOUGH, Duration::from_secs(20)).await;
+    for swallows in [false, true] {
+        if swallows {
+            proxy.half_open();
+        } else {
+            proxy.stall();
+        }
+        let calls = receiver.count();
+        tokio::time::sleep(Duration::from_secs(times(6, 15) as u64)).await;
+        receiver.wait_for(calls + ENOUGH, Duration::from_secs(20)).await;
+        proxy.pass();
+        let calls = receiver.count();
+        receiver.wait_for(calls + ENOUGH, Duration::from_secs(60)).await;
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert!(found.extra_calls <= found.taken_back, "{found:?}");
+    report("one of two stalled and half-open", format!("{found:?}"));
+    all_stop(Vec::from(services), &ledger::BROKEN).await;
+}

@@ -15,9 +15,11 @@ const HUNG: Duration = Duration::from_secs(1);
 /// The lock of the dead is held for a moment by whoever waited for it; the living hold theirs for more looks than these.
 /// Of an owner that has no claims for a moment, nothing is seen.
 const HELD_FOR_A_MOMENT: u32 = 3;
-/// All claims, and whether the locks of their owners are free.
-const CLAIMS: &str =
-    "SELECT id, claim_token, claimed_by, IS_FREE_LOCK(claimed_by) = 1 FROM queued_job WHERE state = 'executing'";
+/// All claims, whether the locks of their owners are free, and whether they expired longer ago than a rescue takes.
+const CLAIMS: &str = "SELECT id, claim_token, claimed_by, IS_FREE_LOCK(claimed_by) = 1, \
+                      claim_expires_at < NOW(6) - INTERVAL 3 SECOND FROM queued_job WHERE state = 'executing'";
+/// In which clocks are never put back.
+const UTC: &str = "SET SESSION time_zone = '+00:00'";
 /// A dispatcher that lives has a connection that waits for a lock: its own, or that of another.
 const LIVING: &str =
     "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND state = 'User lock'";
@@ -37,6 +39,7 @@ struct Times {
     untouched: Duration,
     untouched_by_looks: Duration,
     claims: usize,
+    outstayed: usize,
 }
 
 /// The claims that an owner left behind when it died.
@@ -71,6 +74,11 @@ impl OrphanWatch {
         self.times.lock().unwrap().claims
     }
 
+    /// How often a claim was seen that had expired, whoever its owner, and that a dispatcher should have taken back.
+    pub fn outstayed(&self) -> usize {
+        self.times.lock().unwrap().outstayed
+    }
+
     /// The longest time from an owner's death until a rescue took the first claims back, its own or those of others.
     pub fn longest_to_begin(&self) -> Duration {
         self.times.lock().unwrap().untouched
@@ -101,7 +109,7 @@ async fn watch(opts: mysql_async::Opts, times: Arc<Mutex<Times>>) {
             // No lock outlives its server.
             dead = Dead::default();
         }
-        let Some((found, used)) = looked.filter(|_| begun.elapsed() < HUNG) else {
+        let Some((Looks { found, outstayed }, used)) = looked.filter(|_| begun.elapsed() < HUNG) else {
             // The database is away: nobody can rescue.
             since.clear();
             estates.clear();
@@ -125,6 +133,7 @@ async fn watch(opts: mysql_async::Opts, times: Arc<Mutex<Times>>) {
             untouched: untouched.max(times.untouched),
             untouched_by_looks: untouched_by_looks.max(times.untouched_by_looks),
             claims: times.claims + new,
+            outstayed: times.outstayed + outstayed,
         };
     }
 }
@@ -154,6 +163,13 @@ fn oldest_untouched(estates: &mut HashMap<String, Estate>, found: &[Claim], now:
 type Claim = (u64, u64, String);
 /// The same, and whether the owner's lock is free.
 type Looked = (u64, u64, String, bool);
+
+/// What a look found: all claims, and how many had expired too long ago.
+#[derive(Default)]
+struct Looks {
+    found: Vec<Looked>,
+    outstayed: usize,
+}
 
 /// The owners whose lock was free.
 #[derive(Default)]
@@ -186,23 +202,28 @@ impl Dead {
     }
 }
 
-async fn look(conn: Option<Conn>, opts: &mysql_async::Opts) -> Option<(Vec<Looked>, Conn)> {
+async fn look(conn: Option<Conn>, opts: &mysql_async::Opts) -> Option<(Looks, Conn)> {
     if let Some(conn) = conn
         && let Some(found) = find(conn).await
     {
         return Some(found);
     }
     // Its connection may have been killed with all others, which is no outage.
-    find(Conn::new(opts.clone()).await.ok()?).await
+    let mut new = Conn::new(opts.clone()).await.ok()?;
+    new.query_drop(UTC).await.ok()?;
+    find(new).await
 }
 
 /// All claims, while a dispatcher is alive that could take some of them back.
-async fn find(mut conn: Conn) -> Option<(Vec<Looked>, Conn)> {
-    let mut claims: Vec<Looked> = conn.query(CLAIMS).await.ok()?;
-    if claims.iter().any(|(_, _, _, free)| *free) && conn.query_first::<u64, _>(LIVING).await.ok()?? == 0 {
-        claims.clear();
+async fn find(mut conn: Conn) -> Option<(Looks, Conn)> {
+    let claims: Vec<(u64, u64, String, bool, bool)> = conn.query(CLAIMS).await.ok()?;
+    let outstayed = claims.iter().filter(|(.., outstayed)| *outstayed).count();
+    let found: Vec<Looked> = claims.into_iter().map(|(id, token, owner, free, _)| (id, token, owner, free)).collect();
+    let needs_a_rescue = outstayed > 0 || found.iter().any(|(.., free)| *free);
+    if needs_a_rescue && conn.query_first::<u64, _>(LIVING).await.ok()?? == 0 {
+        return Some((Looks::default(), conn));
     }
-    Some((claims, conn))
+    Some((Looks { found, outstayed }, conn))
 }
 
 #[test]

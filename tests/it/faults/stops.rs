@@ -3,7 +3,7 @@
 use super::checker::{Found, check};
 use super::load::Load;
 use super::plan::answer_by_plan;
-use super::{ENOUGH, NO_SWEEP, base, following, report, stage, stage_on, times};
+use super::{ENOUGH, NO_SWEEP, base, following, ledger, report, stage, stage_on, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::proxy::Proxy;
@@ -38,6 +38,7 @@ pub(super) async fn the_next_one_does_the_rest(database: &TestDatabase, receiver
     let written = load.stop_after(ENOUGH).await;
     let found = check(database, receiver, &written).await;
     assert_eq!(stop_in_time(&mut next).await, Some(0));
+    ledger::assert_lost_only_to(&next, &["lost_to_down"]);
     found
 }
 

@@ -18,6 +18,7 @@ use crate::support::service::Service;
 use crate::support::wait::until;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use rustix::process::Signal;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,12 +40,21 @@ enum Fault {
     Endless,
     /// Another dispatcher was killed, and its jobs are about to be taken back.
     PeerDies,
+    /// Another dispatcher is frozen with calls under way.
+    PeerFrozen,
+    /// The service's connections are killed, all that there are, again and again.
+    Kills,
+    /// The log has a row of 40 MB of another table.
+    HugeRow,
+    /// Connections that are reset, and redirects that lead nowhere.
+    Resets,
+    Redirects,
     /// The log is begun anew, and what it had is gone.
     LogBegunAnew,
 }
 
 impl Fault {
-    const ALL: [Fault; 10] = [
+    const ALL: [Fault; 15] = [
         Fault::ReadOnly,
         Fault::NoConnection,
         Fault::Trickle,
@@ -54,12 +64,33 @@ impl Fault {
         Fault::ByteASecond,
         Fault::Endless,
         Fault::PeerDies,
+        Fault::PeerFrozen,
+        Fault::Kills,
+        Fault::HugeRow,
+        Fault::Resets,
+        Fault::Redirects,
         Fault::LogBegunAnew,
     ];
 
     /// Whether the service can write what it has to.
     fn lets_write(self) -> bool {
-        matches!(self, Fault::ByteASecond | Fault::Endless | Fault::PeerDies | Fault::LogBegunAnew)
+        match self {
+            Fault::ReadOnly
+            | Fault::NoConnection
+            | Fault::Trickle
+            | Fault::SemiSync
+            | Fault::Alter
+            | Fault::Rename
+            | Fault::Kills => false,
+            Fault::ByteASecond
+            | Fault::Endless
+            | Fault::PeerDies
+            | Fault::PeerFrozen
+            | Fault::HugeRow
+            | Fault::Resets
+            | Fault::Redirects
+            | Fault::LogBegunAnew => true,
+        }
     }
 }
 
@@ -68,6 +99,9 @@ impl Fault {
 struct Held {
     connections: Vec<Conn>,
     statement: Option<JoinHandle<()>>,
+    /// What goes on until it is ended.
+    kills: Option<JoinHandle<()>>,
+    frozen: Option<Service>,
     jobs: Vec<u64>,
 }
 
@@ -83,17 +117,16 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Scene {
-        let server = OwnServer::start(&[&["--max-connections=30"][..], &semi_sync()].concat()).await;
+        let options = ["--max-connections=30", "--max-allowed-packet=128M"];
+        let server = OwnServer::start(&[&options[..], &semi_sync()].concat()).await;
         let (database, receiver) = stage_on(server.access()).await;
         answer_by_plan(&receiver, Duration::from_millis(50));
         let timeout = semi_sync_switch().replace("enabled", "timeout");
         database.execute(&format!("SET GLOBAL {timeout} = 60000")).await;
         let proxy = Proxy::start(database.server().address()).await;
         // Results of little text: how fast a machine writes 128 long ones in its last second is no question here.
-        let ini = plain_account(&database, &format!("{}[http]\nmax_response_bytes: 4096\n", settings())).await;
-        let port = |port| format!("port: {port}\n");
-        let text = std::fs::read_to_string(&ini).unwrap();
-        std::fs::write(&ini, text.replace(&port(database.server().port), &port(proxy.port()))).unwrap();
+        let settings = format!("{}[http]\nmax_response_bytes: 4096\n", settings());
+        let ini = database.ini_as(&plain_account(&database).await, proxy.port(), &settings);
         Scene { _server: server, database, receiver, bad: Receiver::start().await, proxy, ini }
     }
 
@@ -124,7 +157,22 @@ impl Scene {
             Fault::Rename => self.execute("RENAME TABLE queued_job TO queued_job_away").await,
             Fault::ByteASecond => self.call(Answer::trickle_body("x".repeat(1_000), Duration::from_secs(1))).await,
             Fault::Endless => self.call(Answer::endless()).await,
-            Fault::PeerDies => self.peer_dies().await,
+            Fault::PeerDies => {
+                self.peer().await.kill().await;
+                Held::default()
+            }
+            Fault::PeerFrozen => {
+                let peer = self.peer().await;
+                peer.signal(Signal::STOP);
+                Held { frozen: Some(peer), ..Held::default() }
+            }
+            Fault::Kills => Held { kills: Some(tokio::spawn(kill_all(self.database.conn().await))), ..Held::default() },
+            Fault::HugeRow => {
+                let table = "CREATE TABLE huge (x LONGBLOB); INSERT INTO huge VALUES (REPEAT('x', 40 << 20))";
+                self.execute(table).await
+            }
+            Fault::Resets => self.call(Answer::reset()).await,
+            Fault::Redirects => self.call(Answer::redirect(307, "/bad")).await,
             Fault::LogBegunAnew => self.execute(logs_begun_anew(&self.database)).await,
         }
     }
@@ -132,6 +180,13 @@ impl Scene {
     /// The fault is over, and nothing of the service's is under way any more; the jobs that no plan is for.
     async fn end(&self, fault: Fault, held: Held) -> Vec<u64> {
         drop(held.connections);
+        if let Some(kills) = held.kills {
+            kills.abort();
+        }
+        if let Some(mut frozen) = held.frozen {
+            frozen.signal(Signal::CONT);
+            assert!(frozen.stop(Duration::from_secs(20)).await.is_some());
+        }
         match fault {
             Fault::ReadOnly => drop(self.execute("SET GLOBAL read_only = 0").await),
             Fault::Trickle => self.proxy.pass(),
@@ -142,6 +197,11 @@ impl Scene {
             | Fault::ByteASecond
             | Fault::Endless
             | Fault::PeerDies
+            | Fault::PeerFrozen
+            | Fault::Kills
+            | Fault::HugeRow
+            | Fault::Resets
+            | Fault::Redirects
             | Fault::LogBegunAnew => {}
         }
         if let Some(statement) = held.statement {
@@ -160,14 +220,13 @@ impl Scene {
         Held::default()
     }
 
-    /// Both have worked, and the other one is killed with calls under way.
-    async fn peer_dies(&self) -> Held {
+    /// Another one, with calls under way; both have worked.
+    async fn peer(&self) -> Service {
         let mut peer = all_following(&self.ini, 1).await;
         let of_the_peer =
             format!("SELECT COUNT(*) FROM queued_job WHERE claimed_by LIKE '%:{}:%'", peer[0].pid().as_raw_pid());
         until("it works", SETTLES, async || self.database.query_one::<u64>(&of_the_peer).await > 20).await;
-        peer[0].kill().await;
-        Held::default()
+        peer.remove(0)
     }
 
     async fn alter(&self) -> Held {
@@ -178,7 +237,7 @@ impl Scene {
         let waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%'";
         // The ALTER, and a statement of the service.
         until("others wait", SETTLES, async || self.database.query_one::<u64>(waiting).await > 1).await;
-        Held { connections: vec![reader], statement: Some(statement), jobs: Vec::new() }
+        Held { connections: vec![reader], statement: Some(statement), ..Held::default() }
     }
 
     /// More jobs than there are slots, for a handler that answers in this way.
@@ -188,6 +247,18 @@ impl Scene {
         let jobs = job().url(self.bad.url("/bad")).timeout(600).insert_times(&self.database, 300).await;
         self.bad.wait_for(before + 20, Duration::from_secs(20)).await;
         Held { jobs, ..Held::default() }
+    }
+}
+
+/// Kills the service's connections, all that there are, until it is ended itself.
+async fn kill_all(mut conn: Conn) {
+    loop {
+        let ours = "SELECT id FROM information_schema.processlist WHERE user = 'plain'";
+        for id in conn.query::<u64, _>(ours).await.unwrap() {
+            // It may have ended by itself.
+            let _ = conn.query_drop(format!("KILL {id}")).await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

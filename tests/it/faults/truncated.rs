@@ -2,7 +2,8 @@
 
 use super::load::Load;
 use super::plan::{answer_by_plan_and, attempt_of};
-use super::{ENOUGH, NO_SWEEP, all_following, all_stop, base, report, settles, stage, times};
+use super::stops::{settings, stop_in_time};
+use super::{ENOUGH, all_following, all_stop, base, report, settles, stage, times};
 use crate::support::database::TestDatabase;
 use crate::support::receiver::Receiver;
 use crate::support::wait::until;
@@ -17,7 +18,7 @@ async fn a_table_that_is_emptied_under_load_keeps_the_results_of_former_jobs_fro
     let (database, receiver) = stage().await;
     // A path is one job's, whereas a number is that of a job of each table.
     answer_by_plan_and(&receiver, |answer, call| answer.body(signature(&call.path, attempt_of(call))));
-    let services = all_following(&database.ini(NO_SWEEP), 2).await;
+    let mut services = all_following(&database.ini(&settings()), 3).await;
     let load = Load::start(&database, &base(&receiver), (WRITERS, 60));
     let mut before = 0;
     for _ in 0..times(3, 30) {
@@ -25,6 +26,11 @@ async fn a_table_that_is_emptied_under_load_keeps_the_results_of_former_jobs_fro
         database.execute("TRUNCATE queued_job").await;
         before = load.committed();
     }
+    // A stop in the middle of it.
+    database.execute("TRUNCATE queued_job").await;
+    before = before.max(load.committed());
+    let mut leaving = services.pop().unwrap();
+    assert_eq!(stop_in_time(&mut leaving).await, Some(0));
     let written = load.stop_after(before + ENOUGH).await;
     let unfinished = "SELECT COUNT(*) FROM queued_job WHERE state NOT IN ('completed', 'discarded')";
     until("every job is final", settles(), async || database.query_one::<u64>(unfinished).await == 0).await;

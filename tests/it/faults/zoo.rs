@@ -6,10 +6,13 @@ use super::menagerie::{
     alter, foreign_tables, huge_rows, rename_for_a_moment, shadow_table, toggle_checksums, wide_table,
 };
 use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, stage_on, times};
+use crate::cdc::unknown::disguise_keys;
 use crate::support::database::TestServer;
 use crate::support::factory::job;
+use crate::support::proxy::Proxy;
 use crate::support::server::OwnServer;
 use crate::support::wait::until;
+use mysql_async::prelude::Queryable;
 use std::time::Duration;
 
 /// What each writer's sessions set: every form of logging that a session may choose.
@@ -90,6 +93,35 @@ async fn rows_of_every_form_in_the_log_under_load_are_seen_without_a_sweep() {
     found.assert_doubled_nothing();
     report("rows of every form", format!("{found:?}"));
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_nothing_lost(&service);
+    ledger::assert_swept_only_at_the_start(&service);
+}
+
+/// Events of a kind that nobody knows, between those of the jobs.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_unknown_kinds_under_load_hide_no_job() {
+    // What is changed on its way would not fit its checksum.
+    let server = OwnServer::start(&["--binlog-checksum=NONE"]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    database.execute("CREATE TABLE noise (id INT AUTO_INCREMENT PRIMARY KEY)").await;
+    let proxy = Proxy::start(database.server().address()).await;
+    disguise_keys(&database, &proxy).await;
+    let mut service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
+    // The last sweep of the start is over.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    let mut noisy = database.conn().await;
+    noisy.query_drop("SET SESSION binlog_format = 'MIXED'").await.unwrap();
+    for _ in 0..times(ENOUGH, 20 * ENOUGH) {
+        // The key is told before the statement, in an event of its own.
+        noisy.query_drop("INSERT INTO noise VALUES ()").await.unwrap();
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    found.assert_doubled_nothing();
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    let unknown = ledger::counted(&service).get("events_unknown").copied().unwrap_or(0);
+    assert!(unknown >= ENOUGH as u64, "{unknown} unknown events");
+    report("unknown events", format!("{found:?}, {unknown} of them"));
     ledger::assert_nothing_lost(&service);
     ledger::assert_swept_only_at_the_start(&service);
 }

@@ -73,6 +73,13 @@ async fn a_redirect_to_a_denied_address_is_not_followed() {
             assert!(seen.response.ends_with("is in one of the deny_networks of the settings"), "{}", seen.response);
         }
     }
+    let between = Receiver::start_on([127, 0, 0, 3]).await;
+    between.on("/", Answer::redirect(307, there.url("/")));
+    here.on("/", Answer::redirect(302, between.url("/")));
+    let seen = rig.finish(job().url(here.url("/"))).await;
+    seen.assert_permanent();
+    assert!(seen.response.ends_with("is in one of the deny_networks of the settings"), "{}", seen.response);
+    assert_eq!(between.count(), 1);
     here.on("/", Answer::redirect(302, "http://169.254.169.254/"));
     rig.finish(job().url(here.url("/end"))).await.assert_done();
     assert_eq!(there.connections(), 0);

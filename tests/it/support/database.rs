@@ -71,10 +71,18 @@ fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run ./test.sh, which starts the servers"))
 }
 
+/// The one that [`TestDatabase::with_a_password`] makes, as SQL wants it.
+const ACCOUNT: &str = "'sq_tests'@'127.0.0.1'";
+/// How a `db.ini` logs in as it, and as root.
+const BY_ACCOUNT: &str = "user: sq_tests\npasswd: aPasswordOfTheTests3";
+const BY_ROOT: &str = "user: root";
+
 /// A database with a name of its own; dropped, with every session in it, at the end of the test.
 pub struct TestDatabase {
     server: TestServer,
     name: String,
+    /// How its `db.ini` logs in.
+    login: &'static str,
     pool: Pool,
     files: TempDir,
     /// Whether it goes with us.
@@ -103,7 +111,8 @@ impl TestDatabase {
     /// One that somebody else made, and that stays.
     pub fn that_is_there(server: &TestServer, name: &str) -> TestDatabase {
         let (pool, files) = (small_pool(server, name), TempDir::new().unwrap());
-        TestDatabase { server: server.clone(), name: name.to_owned(), pool, files, ours: false, turn: None }
+        let (server, name) = (server.clone(), name.to_owned());
+        TestDatabase { server, name, login: BY_ROOT, pool, files, ours: false, turn: None }
     }
 
     /// A database with the tables of `schema.sql`.
@@ -117,6 +126,20 @@ impl TestDatabase {
         let database = TestDatabase::create_on(server).await;
         database.execute(&std::fs::read_to_string(schema).expect(schema)).await;
         database
+    }
+
+    /// Its `db.ini` logs in with a password from now on, so that the plain client reads the log; as root, who has none,
+    /// the secure one does.
+    pub async fn with_a_password(mut self) -> TestDatabase {
+        let (_, password) = BY_ACCOUNT.rsplit_once(": ").unwrap();
+        // Other servers of a cluster, and whoever reads the log, learn nothing of it.
+        self.execute(&format!(
+            "SET SESSION sql_log_bin = 0; CREATE USER IF NOT EXISTS {ACCOUNT} IDENTIFIED BY '{password}'; \
+             GRANT ALL ON *.* TO {ACCOUNT}; SET SESSION sql_log_bin = 1"
+        ))
+        .await;
+        self.login = BY_ACCOUNT;
+        self
     }
 
     /// Of a scenario under load.
@@ -178,22 +201,26 @@ impl TestDatabase {
         self.files.path()
     }
 
-    /// Writes a `db.ini` for this database: root over TCP. What stands before the first section of `extra`
-    /// falls into `[db]`.
+    /// Writes a `db.ini` for this database, over TCP: root, if nobody said otherwise. What stands before the first section
+    /// of `extra` falls into `[db]`.
     pub fn ini(&self, extra: &str) -> PathBuf {
         self.ini_at(self.server().port, extra)
     }
 
     /// As [`ini`](Self::ini), by way of another port of 127.0.0.1: a proxy's.
     pub fn ini_at(&self, port: u16, extra: &str) -> PathBuf {
-        let address = format!("host: 127.0.0.1\nport: {port}\n");
-        self.write_ini(&format!("{address}user: root\ndb: {}\n{extra}\n", self.name))
+        self.ini_as(self.login, port, extra)
+    }
+
+    /// As [`ini_at`](Self::ini_at), with lines that say who logs in.
+    pub fn ini_as(&self, login: &str, port: u16, extra: &str) -> PathBuf {
+        self.write_ini(&format!("host: 127.0.0.1\nport: {port}\n{login}\ndb: {}\n{extra}\n", self.name))
     }
 
     /// As [`ini`](Self::ini), by way of the server's socket.
     pub fn ini_by_socket(&self, extra: &str) -> PathBuf {
         let socket = self.server().socket.display();
-        self.write_ini(&format!("socket: {socket}\nuser: root\ndb: {}\n{extra}\n", self.name))
+        self.write_ini(&format!("socket: {socket}\n{BY_ROOT}\ndb: {}\n{extra}\n", self.name))
     }
 
     fn write_ini(&self, db: &str) -> PathBuf {

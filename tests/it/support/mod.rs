@@ -16,6 +16,7 @@ pub mod proxy;
 pub mod receiver;
 pub mod server;
 pub mod service;
+pub mod template;
 pub mod tiny_disk;
 pub mod tls;
 pub mod turn;

@@ -1,6 +1,7 @@
 //! A database server for one test alone: to be killed, restarted, filled, and started with options of its own.
 
 use super::database::{TestServer, server_program};
+use super::template;
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,9 @@ impl OwnServer {
 
     async fn start_program_in(program: PathBuf, folder: &Path, arguments: &[&str]) -> OwnServer {
         let mut options = ServerOptions::new(folder.join("server"));
+        if !options.directory.exists() {
+            template::copy_to(&options.directory).await;
+        }
         options.program = Some(program);
         options.open_root = true;
         options.arguments = arguments.iter().map(ToString::to_string).collect();
