@@ -186,6 +186,12 @@ impl Executor {
                 tokio::time::sleep(WITHOUT_FILES).await;
                 (Outcome::Interrupted, None)
             }
+            // Somebody has been called already, and the job is charged for that; the lack is the same.
+            Ok(Err(SendError::Behind(error))) if is_out_of_files(&error) => {
+                self.client.close_kept();
+                tokio::time::sleep(WITHOUT_FILES).await;
+                (failure(SendError::Behind(error)), None)
+            }
             Ok(Err(error)) => (failure(error), None),
             Err(_) => (timeout(limit), None),
         }

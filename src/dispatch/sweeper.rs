@@ -41,8 +41,10 @@ pub struct Sweeper {
     pub metrics: Arc<Metrics>,
     /// Jobs that fall due within this are read too, and get timers.
     pub horizon: Duration,
-    /// Behind which job the next sweep begins to take jobs back; 0: with the first one.
+    /// Behind which job the next sweep goes on to take jobs back; 0: the last one came to the end.
     rescues_after: JobId,
+    /// Whose jobs can't be taken back, of those that were looked at since the first one.
+    stuck: Vec<String>,
     /// Where the next page of each workable state begins; none when it was read to its end.
     ends: [Option<PageEnd>; 2],
 }
@@ -97,8 +99,9 @@ pub struct SweepFound {
     pub jobs: Vec<DueJob>,
     /// Jobs taken back from the dead; due now, and among the jobs of a later page.
     pub rescued: Vec<JobId>,
-    /// Those whose jobs the server lets nobody take back.
-    pub stuck: Vec<String>,
+    /// Those whose jobs the server lets nobody take back; none while not all of these were looked at, which the next sweep
+    /// goes on with.
+    pub stuck: Option<Vec<String>>,
     /// The dispatchers that have jobs now.
     pub owners: Vec<JobOwner>,
     /// What there is beyond this page.
@@ -111,7 +114,7 @@ impl Sweeper {
     /// A sweeper that has read nothing yet.
     #[must_use]
     pub fn new(session: Session, own_lock: OwnLock, metrics: Arc<Metrics>, horizon: Duration) -> Sweeper {
-        Sweeper { session, own_lock, metrics, horizon, rescues_after: JobId(0), ends: [None, None] }
+        Sweeper { session, own_lock, metrics, horizon, rescues_after: JobId(0), stuck: Vec::new(), ends: [None, None] }
     }
 
     /// Makes a whole sweep: owner, rescue (also from those dispatchers that are known to have ended), and the first
@@ -165,31 +168,30 @@ impl Sweeper {
         Ok(SweepFound { rescued, stuck, owners, ..self.next_page(Which::DueSoon).await? })
     }
 
-    async fn rescue_all(&mut self, ended: &[String]) -> Result<(Vec<JobId>, Vec<String>), StoreError> {
-        let (begun, mut rescued, mut all_stuck) = (Instant::now(), Vec::new(), Vec::new());
+    async fn rescue_all(&mut self, ended: &[String]) -> Result<(Vec<JobId>, Option<Vec<String>>), StoreError> {
+        let (begun, mut rescued) = (Instant::now(), Vec::new());
         let mut after = std::mem::replace(&mut self.rescues_after, JobId(0));
         let mut from_the_first = after == JobId(0);
         loop {
             let Rescued { jobs, given_up, stuck, up_to } = rescue(&mut self.session, ended, after).await?;
-            let comes_on = !jobs.is_empty();
-            if comes_on {
+            let comes_on = !jobs.is_empty() && stuck.is_empty();
+            if !jobs.is_empty() {
                 self.metrics.add(Counter::JobsRescued, jobs.len() as u64);
                 self.metrics.add(Counter::JobsGivenUp, given_up as u64);
                 tracing::warn!(jobs = jobs.len(), given_up, "jobs taken back from dispatchers that are gone");
             }
             rescued.extend(jobs);
-            all_stuck.extend(stuck);
+            self.stuck.extend(stuck);
             match up_to {
                 Some(last) if comes_on || begun.elapsed() < IN_VAIN_FOR => after = last,
                 Some(last) => {
                     self.rescues_after = last;
-                    break;
+                    return Ok((rescued, None));
                 }
-                None if from_the_first => break,
+                None if from_the_first => return Ok((rescued, Some(std::mem::take(&mut self.stuck)))),
                 None => (after, from_the_first) = (JobId(0), true),
             }
         }
-        Ok((rescued, all_stuck))
     }
 
     async fn next_page(&mut self, which: Which) -> Result<SweepFound, StoreError> {

@@ -163,8 +163,9 @@ fn without_value(code: u16, message: String) -> String {
     let Some((before, rest)) = message.split_once('\'').filter(|_| WITH_A_VALUE.contains(&code)) else {
         return message;
     };
-    // The value may have quotes of its own, and names have none.
-    let end = rest.rfind("' for ").or_else(|| rest.rfind('\'')).map_or("", |end| &rest[end + 1..]);
+    // The value may have quotes of its own.
+    let behind = ["' for key '", "' for column ", "' for function "].into_iter().find_map(|names| rest.rfind(names));
+    let end = behind.or_else(|| rest.rfind('\'')).map_or("", |end| &rest[end + 1..]);
     format!("{before}(a value){end}")
 }
 
@@ -234,6 +235,7 @@ mod tests {
             told(1292, "Truncated incorrect DOUBLE value: 's3cret'"),
             "Truncated incorrect DOUBLE value: (a value)"
         );
+        assert_eq!(told(1292, "Incorrect value: 'a' for s3cret'"), "Incorrect value: (a value)");
         assert_eq!(told(1062, "Duplicate entry 's3cret"), "Duplicate entry (a value)");
         assert_eq!(told(1146, "Table 'a.queued_job' doesn't exist"), "Table 'a.queued_job' doesn't exist");
     }

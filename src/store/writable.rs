@@ -1,13 +1,13 @@
-//! Writable: whether the tables take our writes at all, so that what is refused is the fault of rows.
+//! Writable: whether the jobs' table takes our writes at all, so that what is refused is the fault of rows.
 
 use super::error::StoreError;
 use super::session::{Session, within_deadline};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-/// The deeds on no row. Servers refuse them as they would refuse the same on any row, where the fault is the table's.
-const ON_NO_ROW: &str = "UPDATE queued_job SET state = 'executing' WHERE 1 = 0; \
-                         INSERT INTO queued_job_log (job_id, msg) SELECT 1, '' FROM DUAL WHERE 1 = 0";
+/// A deed on no row. Servers refuse it as they would refuse the same on any row, where the fault is the table's. Lines are
+/// another matter: a result is written without them where they are refused.
+const ON_NO_ROW: &str = "UPDATE queued_job SET state = 'executing' WHERE 1 = 0";
 
 /// Tries to write nothing; an error says that nobody's rows would be written now, whatever they hold.
 pub async fn try_to_write(session: &mut Session) -> Result<(), StoreError> {

@@ -127,7 +127,13 @@ impl Dispatcher {
                     if because.looks == 0 {
                         self.refused.clear();
                     }
-                    self.on_stuck(found.stuck, &gone, because.cause.is_none() && because.looks == 0);
+                    if let Some(stuck) = found.stuck {
+                        self.on_stuck(stuck, &gone, because.cause.is_none() && because.looks == 0);
+                    } else {
+                        // The next one goes on from there.
+                        self.ended = std::mem::take(&mut gone);
+                        self.asked.cause.get_or_insert(SweepCause::PeerGone);
+                    }
                 }
                 self.last_sweep = Some(Instant::now());
                 self.more = found.more;

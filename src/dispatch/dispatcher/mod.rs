@@ -69,6 +69,8 @@ pub struct Dispatcher {
     done_with: HashSet<String>,
     /// Those that may live and whose expired claims the server lets nobody take back.
     stuck: HashSet<String>,
+    /// When the next of their other claims expires.
+    stuck_until: Option<Instant>,
     /// Those whose jobs the sweep that is under way takes back.
     being_rescued: Vec<String>,
     /// Since when a host without room has held up jobs whose hosts are not known.
@@ -130,6 +132,7 @@ impl Dispatcher {
             ended: Vec::new(),
             done_with: HashSet::new(),
             stuck: HashSet::new(),
+            stuck_until: None,
             being_rescued: Vec::new(),
             held_up_since: None,
             claim_at: None,

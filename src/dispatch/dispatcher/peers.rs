@@ -58,10 +58,14 @@ impl Dispatcher {
         // We live, and write our results whatever the hour.
         owners.retain(|owner| owner.name != self.parts.terms.dispatcher && !self.done_with.contains(&owner.name));
         // What has expired and can't be taken back has no other claim of its owner wait.
-        let expiry = |owner: &JobOwner| {
-            if self.stuck.contains(&owner.name) { owner.next_expiry } else { Some(owner.expires_in) }
-        };
-        let first = owners.iter().filter_map(expiry).min();
+        if self.stuck_until.take_if(|at| *at <= Instant::now()).is_some() {
+            self.stuck.clear();
+        }
+        let is_stuck = |owner: &&JobOwner| self.stuck.contains(&owner.name);
+        let next_of_the_stuck = owners.iter().filter(is_stuck).filter_map(|owner| owner.next_expiry).min();
+        self.stuck_until = next_of_the_stuck.map(|expires_in| Instant::now() + expires_in);
+        let others = owners.iter().filter(|owner| !is_stuck(owner)).map(|owner| owner.expires_in);
+        let first = others.chain(next_of_the_stuck).min();
         if let Some(expires_in) = first {
             // One that is expired already is being taken back, or is locked.
             let wait = if expires_in.is_zero() { LOOK_AFTER } else { expires_in + EXPIRED_FOR };
@@ -113,6 +117,7 @@ impl Dispatcher {
         if anew && self.parts.mode == Mode::Serve {
             self.done_with.clear();
             self.stuck.clear();
+            self.stuck_until = None;
         }
         for name in names {
             // One that lives is watched as before.

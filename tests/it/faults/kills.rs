@@ -240,6 +240,8 @@ async fn a_dispatcher_that_slept_through_its_claims_under_load_is_refused_for_ea
     // The next sweep is an hour away.
     let ini = database.ini(&format!("{NO_SWEEP}[dispatch]\nclaim_grace_secs: 1\n"));
     let (mut sleeper, mut other) = (following(&ini).await, following(&ini).await);
+    // Who sleeps through the second sweep of its start makes it before it has read on in the log.
+    tokio::time::sleep(Duration::from_millis(1_700)).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
     receiver.wait_for(200, Duration::from_secs(20)).await;
     let jobs = job().url(receiver.url("/work?held")).timeout(2).retry_delay(0).insert_times(&database, 40).await;

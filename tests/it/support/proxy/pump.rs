@@ -14,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 /// A server carries out what it has begun within this, most often.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(40);
 
+/// Longer than any test.
+const FOR_GOOD: Duration = Duration::from_secs(86_400);
+
 /// What the two ways of one connection share.
 pub(super) struct Link {
     shared: Arc<Shared>,
@@ -74,6 +77,11 @@ impl Link {
         trap.fault != Fault::Cut
     }
 
+    /// TCP delivers all or nothing: what comes after bytes that were swallowed never arrives.
+    fn is_lost(&self) {
+        *self.own.lock().unwrap() = Some((Mode::Swallow, Instant::now() + FOR_GOOD));
+    }
+
     fn own_mode(&self) -> Option<(Mode, Instant)> {
         self.own.lock().unwrap().filter(|(_, until)| Instant::now() < *until)
     }
@@ -128,7 +136,10 @@ async fn end(link: &Link, way: Way, mut to: WriteHalf<'_>) -> io::Result<()> {
 async fn send(link: &Link, way: Way, to: &mut WriteHalf<'_>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let (length, pause) = match passing_mode(link, way).await {
-            Mode::Swallow => return Ok(()),
+            Mode::Swallow => {
+                link.is_lost();
+                return Ok(());
+            }
             Mode::Trickle { bytes: piece, every } => (piece.clamp(1, bytes.len()), every),
             Mode::Pass | Mode::Stall => (bytes.len(), Duration::ZERO),
         };

@@ -112,6 +112,18 @@ async fn a_half_open_connection_swallows_bytes_and_the_end() {
 }
 
 #[tokio::test]
+async fn a_connection_that_lost_bytes_carries_none_any_more() {
+    let (echo, proxy, mut stream) = started().await;
+    proxy.half_open();
+    say(&mut stream, "lost").await;
+    tokio::time::sleep(A_MOMENT).await;
+    proxy.pass();
+    say(&mut stream, "late").await;
+    assert!(timeout(A_MOMENT, stream.read_u8()).await.is_err());
+    assert_eq!(echo.heard.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
 async fn a_trickle_is_slow_and_complete() {
     let (_echo, proxy, mut stream) = started().await;
     proxy.set(Way::ToClient, Mode::Trickle { bytes: 1, every: Duration::from_millis(5) });
