@@ -171,7 +171,10 @@ impl Sweeper {
     async fn rescue_all(&mut self, ended: &[String]) -> Result<(Vec<JobId>, Option<Vec<String>>), StoreError> {
         let (begun, mut rescued) = (Instant::now(), Vec::new());
         let mut after = std::mem::replace(&mut self.rescues_after, JobId(0));
-        let mut from_the_first = after == JobId(0);
+        let (begun_after, mut from_the_first) = (after, after == JobId(0));
+        if from_the_first {
+            self.stuck.clear();
+        }
         loop {
             let Rescued { jobs, given_up, stuck, up_to } = rescue(&mut self.session, ended, after).await?;
             let comes_on = !jobs.is_empty() && stuck.is_empty();
@@ -184,14 +187,17 @@ impl Sweeper {
             self.stuck.extend(stuck);
             match up_to {
                 Some(last) if comes_on || begun.elapsed() < IN_VAIN_FOR => after = last,
+                // The last sweep looked at the others.
+                Some(_) if from_the_first && begun_after != JobId(0) => break,
                 Some(last) => {
                     self.rescues_after = last;
                     return Ok((rescued, None));
                 }
-                None if from_the_first => return Ok((rescued, Some(std::mem::take(&mut self.stuck)))),
+                None if from_the_first => break,
                 None => (after, from_the_first) = (JobId(0), true),
             }
         }
+        Ok((rescued, Some(std::mem::take(&mut self.stuck))))
     }
 
     async fn next_page(&mut self, which: Which) -> Result<SweepFound, StoreError> {

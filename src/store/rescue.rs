@@ -89,6 +89,23 @@ async fn rescue_of(
     Ok(locked)
 }
 
+/// Takes one back; without its line, where only that is refused.
+async fn rescue_one(
+    conn: &mut mysql_async::Conn,
+    outstayed: &str,
+    one: &[Abandoned],
+) -> Result<Vec<(JobId, bool)>, StoreError> {
+    conn.query_drop(rollback_sql()).await?;
+    match rescue_of(conn, outstayed, one).await {
+        Err(error) if error.is_refused_data() => {}
+        rescued => return rescued,
+    }
+    conn.query_drop(rollback_sql()).await?;
+    let locked = lock_abandoned(conn, outstayed, one).await?;
+    take_back(conn, &locked, &[]).await?;
+    Ok(locked)
+}
+
 /// A row that the server lets nobody take back, as by a trigger, is left alone, and holds up no other. The owners of such
 /// rows are `stuck`. What is not done in time is left to the next call.
 async fn rescue_one_by_one(
@@ -105,8 +122,7 @@ async fn rescue_one_by_one(
             break;
         }
         tried += 1;
-        conn.query_drop(rollback_sql()).await?;
-        match rescue_of(conn, outstayed, one).await {
+        match rescue_one(conn, outstayed, one).await {
             Err(error) if error.is_refused_data() => {
                 refused += 1;
                 if refused <= TOLD {

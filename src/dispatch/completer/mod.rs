@@ -169,13 +169,18 @@ impl Completer {
         }
     }
 
-    /// Writes one result; when the server refuses its texts, then without them.
+    /// Writes one result; without its lines or its texts, where the server refuses those.
     async fn write_one(&mut self, finished: &mut [Finished], lines: &[HistoryLine]) -> Vec<JobId> {
         let error = match self.try_results(finished, lines).await {
             Ok(locked) => return locked,
             Err(error) => error,
         };
-        tracing::error!(%error, "a result could not be stored as it is; storing it without its texts");
+        let job = finished.first().map(|one| one.id.0);
+        if let Ok(locked) = self.try_results(finished, &[]).await {
+            tracing::error!(%error, job, "the lines of a result could not be stored; it is stored without them");
+            return locked;
+        }
+        tracing::error!(%error, job, "a result could not be stored as it is; storing it without its texts");
         for one in finished.iter_mut() {
             "(the response could not be stored)".clone_into(&mut one.response);
             one.conclusion.new_url = None;
@@ -184,7 +189,6 @@ impl Completer {
         match self.try_results(finished, &[]).await {
             Ok(locked) => locked,
             Err(error) => {
-                let job = finished.first().map(|one| one.id.0);
                 tracing::error!(%error, job, "a result can't be stored; the job is taken back when its claim has expired");
                 self.given_up.extend(finished.iter().map(|one| one.id));
                 let _ = self.try_results(&mut [], lines).await;

@@ -48,7 +48,7 @@ impl Completer {
     async fn release_one_by_one(&mut self, batch: &Batch) -> Vec<JobId> {
         let (mut locked, mut pauses) = (Vec::new(), ReconnectPauses::default());
         for one in &batch.released {
-            let lines: Vec<HistoryLine> =
+            let mut lines: Vec<HistoryLine> =
                 batch.release_lines.iter().filter(|line| line.job == one.0).cloned().collect();
             loop {
                 let released = tokio::select! {
@@ -66,6 +66,10 @@ impl Completer {
                     }
                     Err(error) => {
                         if self.is_of_their_data(&error).await {
+                            // They may be all that is refused.
+                            if !std::mem::take(&mut lines).is_empty() {
+                                continue;
+                            }
                             tracing::error!(%error, job = one.0.0, "a job can't be given back; its claim expires");
                             self.given_up.insert(one.0);
                             break;

@@ -132,7 +132,8 @@ impl Dispatcher {
                     } else {
                         // The next one goes on from there.
                         self.ended = std::mem::take(&mut gone);
-                        self.asked.cause.get_or_insert(SweepCause::PeerGone);
+                        self.asked.cause = SweepCause::graver(self.asked.cause, because.cause);
+                        self.sweep_due = true;
                     }
                 }
                 self.last_sweep = Some(Instant::now());

@@ -62,10 +62,12 @@ impl Dispatcher {
             self.stuck.clear();
         }
         let is_stuck = |owner: &&JobOwner| self.stuck.contains(&owner.name);
+        let now = Instant::now();
         let next_of_the_stuck = owners.iter().filter(is_stuck).filter_map(|owner| owner.next_expiry).min();
-        self.stuck_until = next_of_the_stuck.map(|expires_in| Instant::now() + expires_in);
+        // One that expired since these were read is not among them any more.
+        self.stuck_until = self.stuck_until.into_iter().chain(next_of_the_stuck.map(|after| now + after)).min();
         let others = owners.iter().filter(|owner| !is_stuck(owner)).map(|owner| owner.expires_in);
-        let first = others.chain(next_of_the_stuck).min();
+        let first = others.chain(self.stuck_until.map(|at| at - now)).min();
         if let Some(expires_in) = first {
             // One that is expired already is being taken back, or is locked.
             let wait = if expires_in.is_zero() { LOOK_AFTER } else { expires_in + EXPIRED_FOR };

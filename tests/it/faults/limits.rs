@@ -56,13 +56,13 @@ async fn a_schema_that_only_reads_for_a_while_is_waited_for() {
     answer_by_plan_and(&receiver, move |answer, _| answer.behind(&gated));
     let mut service = following(&database.ini(NO_SWEEP)).await;
     job().url(receiver.url("/work")).insert_times(&database, 20).await;
-    job().url(receiver.url("/work")).run_at_in(2_000).insert(&database).await;
+    job().url(receiver.url("/work")).run_at_in(5_000).insert(&database).await;
     receiver.wait_for(20, Duration::from_secs(20)).await;
     let schema = database.name();
     let mut conn = Conn::new(database.server().opts(None)).await.unwrap();
     conn.query_drop(format!("ALTER SCHEMA {schema} READ ONLY = 1")).await.unwrap();
     gate.open();
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
     assert_eq!(receiver.count(), 20);
     conn.query_drop(format!("ALTER SCHEMA {schema} READ ONLY = 0")).await.unwrap();
     receiver.wait_for(21, Duration::from_secs(10)).await;

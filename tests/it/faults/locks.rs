@@ -145,8 +145,8 @@ async fn a_dispatcher_that_has_a_row_that_nobody_can_take_back_is_watched_as_bef
     let ini = database.ini(&format!("{NO_SWEEP}[dispatch]\nclaim_grace_secs: 1\n"));
     let mut services = vec![following(&ini).await, following(&ini).await];
     // Both have worked, and know of each other.
-    job().url(receiver.url("/once")).timeout(3_000).insert_times(&database, 20).await;
-    receiver.wait_for(20, Duration::from_secs(20)).await;
+    job().url(receiver.url("/once")).timeout(3_000).insert_times(&database, 12).await;
+    receiver.wait_for(12, Duration::from_secs(20)).await;
     let kept = job().url(receiver.url("/kept")).timeout(1).insert(&database).await;
     let owner = format!("SELECT claimed_by FROM queued_job WHERE id = {kept}");
     let owner = eventually("it is called", SETTLES, async || database.query_one::<Option<String>>(&owner).await).await;
@@ -159,8 +159,8 @@ async fn a_dispatcher_that_has_a_row_that_nobody_can_take_back_is_watched_as_bef
     for connection in database.query::<u64>(watching).await {
         kill(&database, connection).await;
     }
-    let jobs = job().url(receiver.url("/work")).timeout(3_000).insert_times(&database, 40).await;
-    receiver.wait_for(20 + 1 + jobs.len(), Duration::from_secs(20)).await;
+    let jobs = job().url(receiver.url("/work")).timeout(3_000).insert_times(&database, 12).await;
+    receiver.wait_for(12 + 1 + jobs.len(), Duration::from_secs(20)).await;
     let waits = async || database.query::<u64>(watching).await.len() >= 4;
     until("each of them is watched again, by itself and by the other", SETTLES, waits).await;
     dying.kill().await;

@@ -251,6 +251,24 @@ async fn a_thousand_rows_that_the_server_lets_nobody_take_back_hold_up_no_other(
     assert_eq!(service.stop(SOON).await, Some(0));
 }
 
+/// Somebody gave the log's table a column that must be filled in.
+#[tokio::test]
+async fn a_log_that_takes_no_lines_holds_up_no_job() {
+    let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
+    receiver.on("/", Answer::ok().body("as it was said"));
+    let rows = vec![other(&receiver).replacen(')', ", 'executing', 'gone')", 1); 20].join(", ");
+    database.execute(&format!("INSERT INTO queued_job (http_method, url, state, claimed_by) VALUES {rows}")).await;
+    database.execute("ALTER TABLE queued_job_log ADD COLUMN reviewer INT NOT NULL").await;
+    let mut service = Service::run(&database.ini(QUIET));
+    let new = format!("INSERT INTO queued_job (http_method, url) VALUES {}", vec![other(&receiver); 20].join(", "));
+    service.wait_for_line("following the log", SOON).await;
+    database.execute(&new).await;
+    let done = "SELECT COUNT(*) FROM queued_job WHERE state = 'completed' AND last_response = 'as it was said'";
+    until("all are done", SOON, async || database.query_one::<u64>(done).await == 40).await;
+    assert_eq!(receiver.count(), 40);
+    assert_eq!(service.stop(SOON).await, Some(0));
+}
+
 async fn refuse(database: &TestDatabase, state: &str) {
     let trigger = format!(
         "CREATE TRIGGER keeps BEFORE UPDATE ON queued_job FOR EACH ROW \
