@@ -9,10 +9,10 @@
 //!
 //! ```text
 //! main -> cli -> service -> { cdc | dispatch | sandbox } -> store -> config
-//!     -> { wakeup | metrics | logging | reconnect | failpoints | panics } -> job
+//!     -> { wakeup | followed | metrics | logging | reconnect | failpoints | panics } -> job
 //! ```
 //!
-//! `cdc` and `dispatch` meet only through [`wakeup`]. A test (`tests/it/layering.rs`) reads the sources and
+//! `cdc` and `dispatch` meet only through [`wakeup`] and [`followed`]. A test (`tests/it/layering.rs`) reads the sources and
 //! holds this rule.
 
 pub mod cdc;
@@ -20,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod failpoints;
+pub mod followed;
 pub mod job;
 pub mod logging;
 pub mod metrics;

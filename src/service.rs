@@ -47,7 +47,7 @@ pub async fn run(config: &Config, stop: CancellationToken) -> Result<(), Service
     }
     let (wakeup, metrics) = (Arc::new(Wakeup::default()), Arc::new(Metrics::default()));
     let watcher = Watcher::new(&store, &config.binlog, Arc::clone(&wakeup), Arc::clone(&metrics));
-    let whole = watch::Sender::new(true);
+    let (whole, followed) = (watch::Sender::new(true), watcher.followed());
     let (pace, sweep_pace) = watch::channel(degraded(&config.sweep));
     let mut helpers = Helpers::default();
     helpers.spawn(
@@ -57,7 +57,7 @@ pub async fn run(config: &Config, stop: CancellationToken) -> Result<(), Service
     let inspecting = inspection::keep_watch(config.clone(), store.clone(), watcher.status(), whole);
     helpers.spawn("inspecting the server", inspecting);
     helpers.spawn("following the log", watcher.run(CancellationToken::new()));
-    let around = Surroundings { store, wakeup, metrics: Arc::clone(&metrics), sweep_pace, stop };
+    let around = Surroundings { store, wakeup, followed, metrics: Arc::clone(&metrics), sweep_pace, stop };
     let ended = tokio::select! {
         ended = dispatch::run(config, Mode::Serve, around) => ended.map_err(ServiceError::from),
         ended = helpers.first_end() => Err(ServiceError::Helper(ended)),
@@ -75,7 +75,8 @@ pub async fn run_once(config: &Config, stop: CancellationToken) -> Result<(), Se
         () = stop.cancelled() => return Ok(()),
     }
     let (_, sweep_pace) = watch::channel(SweepPace { interval: config.sweep.interval, degraded: false });
-    let around = Surroundings { store, wakeup: Arc::default(), metrics: Arc::default(), sweep_pace, stop };
+    let (wakeup, followed, metrics) = (Arc::default(), Arc::default(), Arc::default());
+    let around = Surroundings { store, wakeup, followed, metrics, sweep_pace, stop };
     Ok(dispatch::run(config, Mode::Once, around).await?)
 }
 

@@ -7,12 +7,12 @@ use super::bytes::Bytes;
 use super::compressed;
 use super::event::{EventHeader, kind};
 use super::layout::LayoutSlot;
-use super::position::BinlogPosition;
 use super::query::{Logged, Statement};
 use super::rows::{self, Deed, Form, Shape};
 use super::table_map::{OurTables, TableName};
 use super::work::Work;
 use super::xid::Xid;
+use crate::followed::BinlogPosition;
 use crate::wakeup::SweepCause;
 use std::sync::Arc;
 

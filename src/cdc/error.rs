@@ -51,6 +51,9 @@ pub enum StreamError {
     /// The service works on another server now, and the log is to be read there.
     #[error("the service works on another server now")]
     Moved,
+    /// The server began its log anew, and sends nothing of it to those who read the former one.
+    #[error("the server began its log anew")]
+    BegunAnew,
     /// We were told to stop.
     #[error("stopped")]
     Stopped,
@@ -68,7 +71,7 @@ impl StreamError {
     /// Whether the server no longer has the position that we asked for.
     #[must_use]
     pub fn is_position_lost(&self) -> bool {
-        matches!(self, StreamError::BeyondReach)
+        matches!(self, StreamError::BeyondReach | StreamError::BegunAnew)
             || matches!(self, StreamError::Server { code: FATAL_READING_BINLOG, .. }) && !self.is_duplicate_server_id()
     }
 

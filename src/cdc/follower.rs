@@ -7,9 +7,10 @@ use super::error::StreamError;
 use super::event::{EventHeader, kind};
 use super::layout::LayoutSlot;
 use super::payload::{self, PayloadSink};
-use super::position::{BinlogPosition, PositionTracker};
+use super::position::PositionTracker;
 use super::table_map::TableName;
 use super::transaction::{Step, Transactions};
+use crate::followed::{BinlogPosition, Reading};
 use crate::metrics::{Counter, Metrics};
 use crate::wakeup::{SweepCause, Wakeup};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub(super) struct Surroundings {
     pub(super) wakeup: Arc<Wakeup>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) layout: Arc<LayoutSlot>,
+    /// How far this stream has come.
+    pub(super) reading: Arc<Reading>,
     /// Notified once the server has begun to send.
     pub(super) established: Arc<Notify>,
 }
@@ -95,7 +98,10 @@ impl Follower {
         }
         match self.decoder.read(header, body, &mut self.transactions.work) {
             Change::Nothing => {}
-            Change::Rotate(to) => self.tracker.rotate(to, header.is_artificial()),
+            Change::Rotate(to) => {
+                self.tracker.rotate(to, header.is_artificial());
+                self.around.reading.reach(self.tracker.bookmark());
+            }
             change => self.apply(change),
         }
         0
@@ -131,6 +137,7 @@ impl Follower {
             Step::Began => self.tracker.begin(),
             Step::Ended => {
                 self.tracker.end();
+                self.around.reading.reach(self.tracker.bookmark());
                 self.transactions_read += 1;
             }
         }

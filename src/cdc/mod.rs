@@ -52,7 +52,6 @@ mod work;
 mod xid;
 
 pub use error::StreamError;
-pub use position::BinlogPosition;
 pub use status::LogStatus;
 pub use stream::BinlogStream;
 pub use watcher::Watcher;

@@ -1,44 +1,7 @@
 //! Where in the log we are, and where it is safe to take it up again.
 
 use super::event::{EventHeader, kind};
-use std::fmt;
-
-/// A place in the log: a file and a byte in it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct BinlogPosition {
-    /// Name of the file, as `SHOW BINARY LOGS` shows it.
-    pub file: String,
-    /// Byte offset of an event's start.
-    pub offset: u64,
-}
-
-impl BinlogPosition {
-    /// The offset as clients can ask for it: `COM_BINLOG_DUMP` has 32 bits for it.
-    #[must_use]
-    pub fn requestable_offset(&self) -> Option<u32> {
-        u32::try_from(self.offset).ok()
-    }
-
-    /// Whether it lies beyond the end of the log: the log was begun anew since.
-    #[must_use]
-    pub fn is_beyond(&self, head: &BinlogPosition) -> bool {
-        match (self.number(), head.number()) {
-            (Some(ours), Some(theirs)) => (ours, self.offset) > (theirs, head.offset),
-            _ => self.file == head.file && self.offset > head.offset,
-        }
-    }
-
-    /// The number at the end of the file's name.
-    fn number(&self) -> Option<u64> {
-        self.file.rsplit_once('.')?.1.parse().ok()
-    }
-}
-
-impl fmt::Display for BinlogPosition {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}", self.file, self.offset)
-    }
-}
+use crate::followed::BinlogPosition;
 
 /// Follows the position event by event. The bookmark moves only at the end of a transaction and with the file:
 /// anywhere else the table maps of the rows to come would be missing.
@@ -171,13 +134,5 @@ mod tests {
         assert_eq!(tracker.bookmark(), &at("b.000002", 4));
         tracker.rotate(at("b.000003", 4), true);
         assert_eq!(tracker.bookmark(), &at("b.000003", 4));
-    }
-
-    #[test]
-    fn a_log_begun_anew_is_noticed() {
-        assert!(at("b.000002", 4).is_beyond(&at("b.000001", 900)));
-        assert!(at("b.000001", 901).is_beyond(&at("b.000001", 900)));
-        assert!(!at("b.000001", 900).is_beyond(&at("b.000001", 900)));
-        assert!(!at("b.999999", 900).is_beyond(&at("b.1000000", 4)));
     }
 }

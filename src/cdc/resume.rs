@@ -1,7 +1,7 @@
 //! Where the next stream starts, and what the sweep that follows is for. Pure.
 
 use super::error::StreamError;
-use super::position::BinlogPosition;
+use crate::followed::BinlogPosition;
 use crate::wakeup::SweepCause;
 
 /// So many streams in a row that ended at the place where they began: there is something that can't be read.

@@ -2,8 +2,8 @@
 
 use super::error::StreamError;
 use super::layout::Layout;
-use super::position::BinlogPosition;
 use crate::config::{DatabaseConfig, HostPort};
+use crate::followed::BinlogPosition;
 use crate::store::{ServerFacts, ServerIdentity, Session, Store, read_columns, read_log_head};
 use tokio::sync::Mutex;
 

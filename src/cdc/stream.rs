@@ -2,9 +2,9 @@
 
 use super::error::StreamError;
 use super::follower::Follower;
-use super::position::BinlogPosition;
 use super::{plain, secure};
 use crate::config::{DatabaseConfig, HostPort};
+use crate::followed::BinlogPosition;
 use std::time::Duration;
 
 /// How much longer than a heartbeat's interval a stream may be silent; the plain client's library has it so.

@@ -5,10 +5,10 @@ use super::column::Column;
 use super::event::{EventHeader, kind};
 use super::follower::{Follower, Surroundings};
 use super::layout::{Layout, LayoutSlot};
-use super::position::BinlogPosition;
 use super::rows::{Deed, Form};
 use super::table_map::TableName;
 use crate::config::{DatabaseConfig, HostPort, SslMode};
+use crate::followed::{BinlogPosition, Reading};
 use crate::job::JobState;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
@@ -212,13 +212,14 @@ pub(super) fn follower() -> (Follower, Surroundings) {
 pub(super) fn unopened_follower() -> (Follower, Surroundings) {
     let slot = LayoutSlot::default();
     slot.answer(0, Some(layout()));
+    let start = BinlogPosition { file: "b.000001".into(), offset: 4 };
     let around = Surroundings {
         wakeup: Arc::default(),
         metrics: Arc::default(),
         layout: Arc::new(slot),
+        reading: Arc::new(Reading::from(0, start.clone())),
         established: Arc::default(),
     };
-    let start = BinlogPosition { file: "b.000001".into(), offset: 4 };
     (Follower::new(table_name(), start, around.clone()), around)
 }
 

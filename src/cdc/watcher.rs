@@ -14,6 +14,7 @@ use super::status::LogStatus;
 use super::stream::{BinlogStream, StreamRequest};
 use super::table_map::TableName;
 use crate::config::{BinlogConfig, HostPort};
+use crate::followed::{BinlogPosition, Followed, Reading};
 use crate::metrics::{Counter, Metrics};
 use crate::reconnect::ReconnectPauses;
 use crate::store::{ServerIdentity, Store};
@@ -48,6 +49,7 @@ pub struct Watcher {
     pauses: ReconnectPauses,
     resume: Resume<ServerIdentity>,
     around: Surroundings,
+    followed: Arc<Followed>,
     status: watch::Sender<LogStatus>,
 }
 
@@ -90,8 +92,9 @@ impl Watcher {
     /// A watcher of the log of the store's server.
     #[must_use]
     pub fn new(store: &Store, binlog: &BinlogConfig, wakeup: Arc<Wakeup>, metrics: Arc<Metrics>) -> Self {
-        let around =
-            Surroundings { wakeup, metrics, layout: Arc::new(LayoutSlot::default()), established: Arc::default() };
+        let reading = Arc::new(Reading::from(0, BinlogPosition { file: String::new(), offset: 0 }));
+        let layout = Arc::new(LayoutSlot::default());
+        let around = Surroundings { wakeup, metrics, layout, reading, established: Arc::default() };
         Watcher {
             source: LogSource::new(store),
             client: None,
@@ -100,6 +103,7 @@ impl Watcher {
             pauses: ReconnectPauses::default(),
             resume: Resume::new(),
             around,
+            followed: Arc::default(),
             status: watch::Sender::new(LogStatus::starting()),
         }
     }
@@ -114,6 +118,12 @@ impl Watcher {
     /// Whether the log is being followed, now and from now on.
     pub fn status(&self) -> watch::Receiver<LogStatus> {
         self.status.subscribe()
+    }
+
+    /// How far the log has been read, now and from now on.
+    #[must_use]
+    pub fn followed(&self) -> Arc<Followed> {
+        Arc::clone(&self.followed)
     }
 
     /// Follows the log until told to stop. Never gives up before.
@@ -143,6 +153,7 @@ impl Watcher {
         let start = self.resume.start(server.identity.clone(), server.head.clone());
         // A notice of the stream before must not be taken for this one's.
         self.around.established = Arc::new(Notify::new());
+        self.around.reading = Arc::new(Reading::from(server.moves, start.position.clone()));
         if !self.read_layout().await? {
             return Err(StreamError::NoTable);
         }
@@ -190,6 +201,7 @@ impl Watcher {
                 () = self.source.moved_since(moves) => (None, StreamError::Moved),
             }
         };
+        self.followed.set(None);
         if matches!(error, StreamError::Silent(_)) {
             self.source.reconnect().await;
         }
@@ -201,17 +213,20 @@ impl Watcher {
     }
 
     /// What goes on beside a stream: the first sweep once it is open, and the table's columns read anew when asked
-    /// for. Ends only when the stream is not open in time.
+    /// for. Ends when the stream is not open in time, or when it shows nothing any more.
     async fn tend(&self, notice: Notice<'_>) -> StreamError {
         if timeout(OPENING, self.around.established.notified()).await.is_err() {
             return StreamError::Silent(OPENING);
         }
         let _ = notice.opened.set(Instant::now());
         self.status.send_replace(LogStatus::Following);
+        self.followed.set(Some(Arc::clone(&self.around.reading)));
         self.around.wakeup.ring_sweep(notice.start.cause);
         notice.log();
-        tokio::join!(self.look_again(notice.start.cause), self.keep_layout());
-        StreamError::Stopped
+        tokio::select! {
+            _ = async { tokio::join!(self.look_again(notice.start.cause), self.keep_layout()) } => StreamError::Stopped,
+            () = self.around.reading.begun_anew() => StreamError::BegunAnew,
+        }
     }
 
     /// The log's end may lie behind a transaction that is logged but, for some moments more, not yet committed in

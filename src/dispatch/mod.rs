@@ -33,6 +33,7 @@ pub use client::ClientError;
 pub use dispatcher::{DispatchError, Mode};
 
 use crate::config::Config;
+use crate::followed::Followed;
 use crate::metrics::Metrics;
 use crate::store::{ClaimTerms, Owner, Store};
 use crate::wakeup::Wakeup;
@@ -74,6 +75,8 @@ pub struct Surroundings {
     pub store: Store,
     /// Where hints come from.
     pub wakeup: Arc<Wakeup>,
+    /// How far the log has been read.
+    pub followed: Arc<Followed>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// How often the table is swept now.
@@ -156,7 +159,7 @@ fn dispatcher(
         max_timeout_secs: config.http.max_timeout_secs,
     };
     let horizon = config.sweep.interval + HORIZON_MARGIN;
-    let sweeper = Sweeper::new(store.session(), own_lock, Arc::clone(&around.metrics), horizon);
+    let sweeper = Sweeper::new((store.session(), own_lock), around.followed, Arc::clone(&around.metrics), horizon);
     let parts = Parts {
         mode,
         wakeup: around.wakeup,

@@ -1,9 +1,11 @@
 //! Sweeper: reconciles with the table: proves that we live, takes jobs back from the dead, reads the backlog.
 
+use crate::followed::{BinlogPosition, Followed};
 use crate::job::{JobId, JobState, Move};
 use crate::metrics::{Counter, Metrics};
 use crate::store::{
-    DueJob, JobOwner, PageEnd, Rescued, Session, StoreError, leave_read_only, read_backlog, read_owners, rescue,
+    DueJob, JobOwner, PageEnd, Rescued, ServerFacts, Session, StoreError, leave_read_only, read_backlog, read_log_head,
+    read_owners, rescue,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +39,8 @@ pub struct Sweeper {
     pub session: Session,
     /// The lock that shows we are alive.
     pub own_lock: OwnLock,
+    /// How far the log has been read.
+    pub followed: Arc<Followed>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Jobs that fall due within this are read too, and get timers.
@@ -102,6 +106,8 @@ pub struct SweepFound {
     /// Those whose jobs the server lets nobody take back; none while not all of these were looked at, which the next sweep
     /// goes on with.
     pub stuck: Option<Vec<String>>,
+    /// The log was begun anew, and the stream had not shown it.
+    pub log_begun_anew: bool,
     /// The dispatchers that have jobs now.
     pub owners: Vec<JobOwner>,
     /// What there is beyond this page.
@@ -113,8 +119,22 @@ pub struct SweepFound {
 impl Sweeper {
     /// A sweeper that has read nothing yet.
     #[must_use]
-    pub fn new(session: Session, own_lock: OwnLock, metrics: Arc<Metrics>, horizon: Duration) -> Sweeper {
-        Sweeper { session, own_lock, metrics, horizon, rescues_after: JobId(0), stuck: Vec::new(), ends: [None, None] }
+    pub fn new(
+        (session, own_lock): (Session, OwnLock),
+        followed: Arc<Followed>,
+        metrics: Arc<Metrics>,
+        horizon: Duration,
+    ) -> Sweeper {
+        Sweeper {
+            session,
+            own_lock,
+            followed,
+            metrics,
+            horizon,
+            rescues_after: JobId(0),
+            stuck: Vec::new(),
+            ends: [None, None],
+        }
     }
 
     /// Makes a whole sweep: owner, rescue (also from those dispatchers that are known to have ended), and the first
@@ -163,9 +183,27 @@ impl Sweeper {
         // Others must see that we live before we claim. If the lock can't be had, jobs are still ours until their
         // claims expire, and the rest of the sweep is as needed as ever.
         let _ = timeout(OWN_LOCK, self.own_lock.held.wait_for(|held| *held)).await;
+        // The rest of a sweep does not hang on it: the account may have lost the right to ask.
+        let log_begun_anew = self.is_log_begun_anew().await.unwrap_or(false);
         let (rescued, stuck) = self.rescue_all(ended).await?;
         let owners = read_owners(&mut self.session).await?;
-        Ok(SweepFound { rescued, stuck, owners, ..self.next_page(Which::DueSoon).await? })
+        Ok(SweepFound { rescued, stuck, log_begun_anew, owners, ..self.next_page(Which::DueSoon).await? })
+    }
+
+    /// Whether the server's log ends before the place that the stream has come to, which is told to its reader then.
+    async fn is_log_begun_anew(&mut self) -> Result<bool, StoreError> {
+        let Some(reading) = self.followed.reading() else { return Ok(false) };
+        // What is read from now on is not in the answer.
+        let reached = reading.reached();
+        let flavour = ServerFacts::read(&mut self.session).await?.flavour;
+        let head = read_log_head(&mut self.session, flavour).await?;
+        let same_server = self.session.place().is_some_and(|(_, moves)| moves == reading.moves);
+        let Some(head) = head.filter(|_| same_server) else { return Ok(false) };
+        let begun_anew = reached.is_beyond(&BinlogPosition { file: head.file, offset: head.offset });
+        if begun_anew {
+            reading.tell_begun_anew();
+        }
+        Ok(begun_anew)
     }
 
     async fn rescue_all(&mut self, ended: &[String]) -> Result<(Vec<JobId>, Option<Vec<String>>), StoreError> {

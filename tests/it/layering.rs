@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// From the ground up; modules on one floor never use each other.
 const FLOORS: [&[&str]; 8] = [
     &["job"],
-    &["wakeup", "metrics", "logging", "reconnect", "failpoints", "panics"],
+    &["wakeup", "followed", "metrics", "logging", "reconnect", "failpoints", "panics"],
     &["config"],
     &["store"],
     &["cdc", "dispatch", "sandbox", "admin"],

@@ -116,7 +116,9 @@ impl Dispatcher {
             Ok(found) if report.kind == SweepKind::Leftovers => self.take_leftovers(&found),
             Ok(found) => {
                 let (kind, jobs, rescued) = (report.kind, found.jobs.len(), found.rescued.len());
-                let because = self.sweeping_because;
+                let gap = found.log_begun_anew.then_some(SweepCause::Gap);
+                let before = self.sweeping_because;
+                let because = Reasons { cause: SweepCause::graver(before.cause, gap), ..before };
                 tracing::debug!(?kind, jobs, rescued, more = ?found.more, ?because, "the table was searched");
                 if kind == SweepKind::Whole {
                     self.sweeping_because = Reasons::default();

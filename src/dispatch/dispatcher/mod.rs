@@ -263,7 +263,12 @@ impl Dispatcher {
             self.give_back(job, &host);
         }
         while let Some(job) = self.timers.pop_due(now) {
-            self.waiting.add_first(job);
+            // One that was missed before waits for the others, or many of them would leave nothing for those.
+            if self.misses.contains_key(&job) {
+                self.waiting.add(job);
+            } else {
+                self.waiting.add_first(job);
+            }
             self.look_at_owners_soon();
         }
         if now >= self.next_sweep {

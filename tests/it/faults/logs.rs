@@ -1,7 +1,7 @@
 //! The log flushed, purged and begun anew while jobs come in.
 
 use super::checker::check;
-use super::load::Load;
+use super::load::{Load, Written};
 use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, stage_on, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
@@ -11,7 +11,7 @@ use crate::support::server::OwnServer;
 use crate::support::service::Service;
 use crate::support::wait::until;
 use mysql_async::prelude::Queryable;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_flushed_and_purged_behind_us_under_load_loses_nothing() {
@@ -171,4 +171,40 @@ async fn end_streams(database: &TestDatabase) {
         // It may have ended by itself.
         let _ = database.conn().await.query_drop(format!("KILL {id}")).await;
     }
+}
+
+/// The server goes on with a file of the same name, and tells those who read the former one nothing, not even an end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_begun_anew_in_silence_is_noticed_at_the_next_sweep() {
+    begun_anew_in_silence("DO 0").await;
+}
+
+/// The place that the reader had come to is one in the middle of the new log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_begun_anew_in_silence_that_is_longer_than_the_former_one_is_noticed() {
+    begun_anew_in_silence("INSERT INTO noise VALUES (REPEAT('x', 1000000))").await;
+}
+
+async fn begun_anew_in_silence(then: &str) {
+    let server = OwnServer::start(&[]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    database.execute("CREATE TABLE noise (x LONGTEXT)").await;
+    let mut service = following(&database.ini("[sweep]\ninterval_secs: 4\n[retry]\njitter: 0\n")).await;
+    job().url(receiver.url("/work")).insert_times(&database, 50).await;
+    receiver.wait_for(50, Duration::from_secs(20)).await;
+    assert_eq!(begin_anew(&database).await, Ok(()));
+    job().url(receiver.url("/work")).insert(&database).await;
+    database.execute(then).await;
+    service.wait_for_line("because=Gap", Duration::from_secs(20)).await;
+    receiver.wait_for(51, Duration::from_secs(20)).await;
+    // The new log is followed: no sweep is needed.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let enqueued = Instant::now();
+    job().url(receiver.url("/work")).insert(&database).await;
+    receiver.wait_for(52, Duration::from_secs(20)).await;
+    assert!(enqueued.elapsed() < Duration::from_secs(1), "called after {:?}", enqueued.elapsed());
+    let found = check(&database, &receiver, &Written::default()).await;
+    found.assert_doubled_nothing();
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_lost_only_to(&service, &["lost_to_gap"]);
 }
