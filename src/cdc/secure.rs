@@ -17,10 +17,35 @@ use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Error};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-/// Reads the log into the follower until the stream breaks.
-pub(super) async fn read(request: StreamRequest, mut follower: Follower) -> (Option<Follower>, StreamError) {
+/// Reads the log into the follower until the stream breaks, on a thread of its own: a compressed transaction of hundreds of
+/// megabytes is unpacked in one go, and the calls go on meanwhile. The thread is never waited for.
+pub(super) async fn read(request: StreamRequest, follower: Follower) -> (Option<Follower>, StreamError) {
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    let (done, ended) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("binlog".into()).spawn(move || {
+        let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
+        if let Some(read) = runtime.block_on(stop.run_until_cancelled(follow(request, follower))) {
+            let _ = done.send(read);
+        }
+        // A look-up of the host's name may be under way.
+        runtime.shutdown_background();
+    });
+    if let Err(error) = thread {
+        return (None, StreamError::Connect(format!("no thread for the replication client: {error}")));
+    }
+    match ended.await {
+        Ok((follower, error)) => (Some(follower), error),
+        Err(_) => (None, StreamError::Closed("the thread of the replication client ended".into())),
+    }
+}
+
+async fn follow(request: StreamRequest, mut follower: Follower) -> (Follower, StreamError) {
     let patience = request.heartbeat + SILENCE_BEYOND_HEARTBEAT;
     // The library panics on some malformed packets, and on authentication plugins that it was built without.
     let reading = panics::quietly_await(async {
@@ -30,7 +55,7 @@ pub(super) async fn read(request: StreamRequest, mut follower: Follower) -> (Opt
         }
     });
     let error = reading.await.unwrap_or_else(StreamError::Panicked);
-    (Some(follower), error)
+    (follower, error)
 }
 
 async fn open(request: &StreamRequest) -> Result<BinlogStream, StreamError> {

@@ -1,8 +1,8 @@
 //! Rows that others keep locked, in a table so small that the server would rather read all of it than look rows up.
 
 use super::checker::check;
-use super::load::Load;
-use super::{ENOUGH, NO_SWEEP, all_following, all_stop, base, report, stage, times};
+use super::load::{Load, Written};
+use super::{ENOUGH, NO_SWEEP, all_following, all_stop, base, following, report, stage, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::wait::until;
@@ -190,4 +190,27 @@ async fn rows_that_another_transaction_locks_as_they_are_committed_wait_alone() 
     found.assert_doubled_nothing();
     report("rows seized at their commit", format!("{found:?}"));
     all_stop(services, &[]).await;
+}
+
+/// Each of them is looked at again and again, behind those that were not looked at yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn tens_of_thousands_of_locked_rows_hold_up_no_other() {
+    let (database, receiver) = stage().await;
+    let mut service = following(&database.ini(NO_SWEEP)).await;
+    let rows = "INSERT INTO queued_job (http_method, url, run_at) \
+                WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 500) \
+                SELECT 'post', '{url}', NOW(6) + INTERVAL 5 SECOND FROM numbers JOIN (SELECT n FROM numbers LIMIT 40) AS more";
+    database.execute(&rows.replace("{url}", &receiver.url("/work?locked"))).await;
+    let mut keeper = database.conn().await;
+    // The rows alone, and no room between them.
+    let lock = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION; SELECT id FROM queued_job FOR UPDATE";
+    keeper.query_drop(lock).await.unwrap();
+    // They are due.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    job().url(receiver.url("/work")).insert_times(&database, 10).await;
+    receiver.wait_for(10, Duration::from_secs(20)).await;
+    keeper.query_drop("DELETE FROM queued_job WHERE url LIKE '%locked'; COMMIT").await.unwrap();
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.jobs, found.calls), (10, 10), "{found:?}");
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
 }
