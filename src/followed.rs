@@ -45,8 +45,8 @@ impl fmt::Display for BinlogPosition {
 /// One stream: how far it has come.
 #[derive(Debug)]
 pub struct Reading {
-    /// How often the service had moved to another server when it began.
-    pub moves: u64,
+    /// Which server it is of.
+    pub server: String,
     reached: Mutex<BinlogPosition>,
     begun_anew: Notify,
 }
@@ -54,8 +54,8 @@ pub struct Reading {
 impl Reading {
     /// A stream that begins there.
     #[must_use]
-    pub fn from(moves: u64, start: BinlogPosition) -> Reading {
-        Reading { moves, reached: Mutex::new(start), begun_anew: Notify::new() }
+    pub fn from(server: String, start: BinlogPosition) -> Reading {
+        Reading { server, reached: Mutex::new(start), begun_anew: Notify::new() }
     }
 
     /// The end of the last transaction that it has shown.
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_reading_goes_on_over_files() {
-        let reading = Reading::from(0, at("b.000001", 100));
+        let reading = Reading::from("a".to_owned(), at("b.000001", 100));
         reading.reach(&at("b.000001", 200));
         assert_eq!(reading.reached(), at("b.000001", 200));
         reading.reach(&at("b.000002", 4));

@@ -217,7 +217,7 @@ pub(super) fn unopened_follower() -> (Follower, Surroundings) {
         wakeup: Arc::default(),
         metrics: Arc::default(),
         layout: Arc::new(slot),
-        reading: Arc::new(Reading::from(0, start.clone())),
+        reading: Arc::new(Reading::from(String::new(), start.clone())),
         established: Arc::default(),
     };
     (Follower::new(table_name(), start, around.clone()), around)

@@ -4,10 +4,13 @@ use super::decoder::Change;
 use super::work::Work;
 use super::xid::Xid;
 use crate::wakeup::{SweepCause, Wakeup};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
-/// How many prepared transactions are remembered. One more forgets the oldest; its commit then asks for a sweep.
+/// How many prepared transactions with work for us are remembered. One more forgets the oldest; its commit then asks for a
+/// sweep.
 const KEPT_PREPARED: usize = 64;
+/// The same of those without: most often all of them are other applications'.
+const KEPT_EMPTY: usize = 10_000;
 
 /// What a change did to the transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,9 @@ pub(super) struct Transactions {
     pub(super) work: Work,
     open: bool,
     prepared: VecDeque<(Xid, Work)>,
+    /// Those without work for us, and the order in which they came; what ended since is in the order still.
+    empty: HashSet<Xid>,
+    empty_in_order: VecDeque<Xid>,
 }
 
 impl Transactions {
@@ -82,14 +88,31 @@ impl Transactions {
         }
         let work = std::mem::take(&mut self.work);
         let Some(xid) = xid else { return };
-        // Prepared without work for us is remembered too: else its commit would look like one we know nothing of.
+        if work == Work::default() {
+            return self.remember_empty(xid);
+        }
         if self.prepared.len() == KEPT_PREPARED {
             self.prepared.pop_front();
         }
         self.prepared.push_back((xid, work));
     }
 
+    /// Else its commit would look like one that we know nothing of.
+    fn remember_empty(&mut self, xid: Xid) {
+        if self.empty_in_order.len() == KEPT_EMPTY
+            && let Some(oldest) = self.empty_in_order.pop_front()
+        {
+            self.empty.remove(&oldest);
+        }
+        self.empty_in_order.push_back(xid.clone());
+        self.empty.insert(xid);
+    }
+
+    /// None: we know nothing of it.
     fn take_prepared(&mut self, xid: &Xid) -> Option<Work> {
+        if self.empty.remove(xid) {
+            return Some(Work::default());
+        }
         let index = self.prepared.iter().position(|(other, _)| other == xid)?;
         self.prepared.remove(index).map(|(_, work)| work)
     }
@@ -153,11 +176,27 @@ mod tests {
     fn a_commit_that_we_know_nothing_of_asks_for_a_sweep() {
         let (mut transactions, wakeup) = (Transactions::default(), Wakeup::default());
         for number in 0..=KEPT_PREPARED {
+            transactions.work.job(JobId(7));
             transactions.apply(prepare(number), &wakeup);
         }
         transactions.apply(Change::CommitPrepared(xid(1)), &wakeup);
-        assert!(wakeup.take().is_empty(), "known, and no work");
+        assert_eq!(wakeup.take().jobs, [JobId(7)]);
         transactions.apply(Change::CommitPrepared(xid(0)), &wakeup);
         assert_eq!(wakeup.take().sweep, Some(SweepCause::PreparedCommit));
+    }
+    #[test]
+    fn the_commits_of_many_prepared_transactions_of_others_ask_for_nothing() {
+        let (mut transactions, wakeup) = (Transactions::default(), Wakeup::default());
+        transactions.work.job(JobId(1));
+        transactions.apply(prepare(KEPT_EMPTY), &wakeup);
+        for number in 0..KEPT_EMPTY {
+            transactions.apply(prepare(number), &wakeup);
+        }
+        for number in 0..KEPT_EMPTY {
+            transactions.apply(Change::CommitPrepared(xid(number)), &wakeup);
+        }
+        assert!(wakeup.take().is_empty(), "known, and no work");
+        transactions.apply(Change::CommitPrepared(xid(KEPT_EMPTY)), &wakeup);
+        assert_eq!(wakeup.take().jobs, [JobId(1)]);
     }
 }

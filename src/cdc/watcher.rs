@@ -92,7 +92,7 @@ impl Watcher {
     /// A watcher of the log of the store's server.
     #[must_use]
     pub fn new(store: &Store, binlog: &BinlogConfig, wakeup: Arc<Wakeup>, metrics: Arc<Metrics>) -> Self {
-        let reading = Arc::new(Reading::from(0, BinlogPosition { file: String::new(), offset: 0 }));
+        let reading = Arc::new(Reading::from(String::new(), BinlogPosition { file: String::new(), offset: 0 }));
         let layout = Arc::new(LayoutSlot::default());
         let around = Surroundings { wakeup, metrics, layout, reading, established: Arc::default() };
         Watcher {
@@ -153,7 +153,7 @@ impl Watcher {
         let start = self.resume.start(server.identity.clone(), server.head.clone());
         // A notice of the stream before must not be taken for this one's.
         self.around.established = Arc::new(Notify::new());
-        self.around.reading = Arc::new(Reading::from(server.moves, start.position.clone()));
+        self.around.reading = Arc::new(Reading::from(server.identity.to_string(), start.position.clone()));
         if !self.read_layout().await? {
             return Err(StreamError::NoTable);
         }

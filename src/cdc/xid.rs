@@ -3,7 +3,7 @@
 use super::bytes::Bytes;
 
 /// The name of an XA transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Xid {
     format: i64,
     global: Vec<u8>,

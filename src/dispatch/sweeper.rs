@@ -20,6 +20,8 @@ const WORKABLE: &[JobState] = Move::Claim.sources();
 /// How long a sweep goes on past jobs that can't be taken back; the backlog waits for it. The next sweep goes on from there.
 const IN_VAIN_FOR: Duration = Duration::from_secs(10);
 
+/// How long a sweep waits to learn where the log ends.
+const LOG_ASKED_FOR: Duration = Duration::from_secs(1);
 /// How long a sweep waits for our own lock.
 const OWN_LOCK: Duration = Duration::from_secs(1);
 
@@ -183,8 +185,10 @@ impl Sweeper {
         // Others must see that we live before we claim. If the lock can't be had, jobs are still ours until their
         // claims expire, and the rest of the sweep is as needed as ever.
         let _ = timeout(OWN_LOCK, self.own_lock.held.wait_for(|held| *held)).await;
-        // The rest of a sweep does not hang on it: the account may have lost the right to ask.
-        let log_begun_anew = self.is_log_begun_anew().await.unwrap_or(false);
+        // The rest of a sweep does not hang on it: the account may have lost the right to ask, and a large commit holds the
+        // answer up.
+        let asked = timeout(LOG_ASKED_FOR, self.is_log_begun_anew()).await;
+        let log_begun_anew = asked.is_ok_and(|asked| asked.unwrap_or(false));
         let (rescued, stuck) = self.rescue_all(ended).await?;
         let owners = read_owners(&mut self.session).await?;
         Ok(SweepFound { rescued, stuck, log_begun_anew, owners, ..self.next_page(Which::DueSoon).await? })
@@ -195,9 +199,10 @@ impl Sweeper {
         let Some(reading) = self.followed.reading() else { return Ok(false) };
         // What is read from now on is not in the answer.
         let reached = reading.reached();
-        let flavour = ServerFacts::read(&mut self.session).await?.flavour;
-        let head = read_log_head(&mut self.session, flavour).await?;
-        let same_server = self.session.place().is_some_and(|(_, moves)| moves == reading.moves);
+        let facts = ServerFacts::read(&mut self.session).await?;
+        let head = read_log_head(&mut self.session, facts.flavour).await?;
+        // An address may lead to several servers.
+        let same_server = facts.identity().to_string() == reading.server;
         let Some(head) = head.filter(|_| same_server) else { return Ok(false) };
         let begun_anew = reached.is_beyond(&BinlogPosition { file: head.file, offset: head.offset });
         if begun_anew {

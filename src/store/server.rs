@@ -5,6 +5,7 @@ use super::session::{Session, within_deadline};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use std::collections::HashMap;
+use std::fmt;
 
 /// Which server it is, with its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +95,12 @@ impl ServerFacts {
     #[must_use]
     pub fn identity(&self) -> ServerIdentity {
         ServerIdentity::of(|name| self.variables.get(name).map(String::as_str))
+    }
+}
+
+impl fmt::Display for ServerIdentity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
     }
 }
 

@@ -177,7 +177,9 @@ impl Completer {
         };
         let job = finished.first().map(|one| one.id.0);
         if let Ok(locked) = self.try_results(finished, &[]).await {
-            tracing::error!(%error, job, "the lines of a result could not be stored; it is stored without them");
+            if !self.abandoned {
+                tracing::error!(%error, job, "the lines of a result could not be stored; it is stored without them");
+            }
             return locked;
         }
         tracing::error!(%error, job, "a result could not be stored as it is; storing it without its texts");
