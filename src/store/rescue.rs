@@ -46,8 +46,8 @@ pub struct Rescued {
     pub up_to: Option<JobId>,
 }
 
-/// Takes abandoned jobs back, those with higher numbers than `after`. Abandoned: the claim has expired, or the owner is one of those
-/// that are known to have ended.
+/// Takes abandoned jobs back, those with higher numbers than `after`. Abandoned: the claim has expired, or the owner is
+/// one of those that are known to have ended.
 ///
 /// A rescued job is workable at once and charged a retry, for its call may have happened. With none left it is given
 /// up: it is never called more often than its retries allow (`Standing::rescue`). The first SELECT reads the executing
