@@ -48,19 +48,29 @@ pub async fn claim(
     within_deadline(session.bounds(), async {
         failpoint!("before-claim", StoreError::Connection("a failpoint".to_owned()));
         let mut lease = session.lease().await?;
-        let usual = match jobs {
-            [job] => lone_claim::try_claim(&mut lease, terms, token, *job).await,
-            _ => claim_batch(&mut lease, terms, token, jobs).await,
-        };
-        let claim = match usual {
-            Err(error) if error.says_locked() => {
-                let (free, rows) = claim_around_locks(&mut lease, terms, token, jobs).await?;
-                // A locked row shows what it was before a change that the log may have shown already.
-                let locked_or =
-                    |row: &SeenRow, reason| if free.contains(&row.job.id) { reason } else { Missed::Locked };
-                sort_out(jobs, &asked, rows, |row| row.missed_after().map(|reason| locked_or(row, reason)))?
+        let claim = loop {
+            let usual = match jobs {
+                [job] => lone_claim::try_claim(&mut lease, terms, token, *job).await,
+                _ => claim_batch(&mut lease, terms, token, jobs).await,
+            };
+            match usual {
+                Err(error) if error.says_locked() => {
+                    let (free, rows) = claim_around_locks(&mut lease, terms, token, jobs).await?;
+                    // A locked row shows what it was before a change that the log may have shown already.
+                    let locked_or =
+                        |row: &SeenRow, reason| if free.contains(&row.job.id) { reason } else { Missed::Locked };
+                    let missed = |row: &SeenRow| row.missed_after().map(|reason| locked_or(row, reason));
+                    break sort_out(jobs, &asked, rows, missed)?.0;
+                }
+                usual => {
+                    let Usual { rows, taken } = usual?;
+                    let (claim, told) = sort_out(jobs, &asked, rows, SeenRow::missed_before)?;
+                    if taken <= told {
+                        break claim;
+                    }
+                    // A row that nobody saw was taken with them. Asked again, it is told as ours.
+                }
             }
-            rows => sort_out(jobs, &asked, rows?, SeenRow::missed_before)?,
         };
         failpoint!("claim-committed", StoreError::Connection("a failpoint".to_owned()));
         lease.keep();
@@ -69,14 +79,23 @@ pub async fn claim(
     .await
 }
 
-/// The usual claim: the rows as they were before it.
+/// What the usual claim brought.
+pub(super) struct Usual {
+    /// The rows as they were before it.
+    rows: Vec<Row>,
+    /// How many it took. More than the rows show, where one was inserted under a number that was looked for already, as
+    /// happens after `TRUNCATE`: no lock of ours keeps it from coming after the look and before the UPDATE.
+    taken: u64,
+}
+
+/// The usual claim.
 pub(super) async fn claim_batch(
     lease: &mut Lease<'_>,
     terms: &ClaimTerms,
     token: ClaimToken,
     jobs: &[JobId],
-) -> Result<Vec<Row>, StoreError> {
-    read_set(lease, claim_sql(terms, token, jobs), 3).await
+) -> Result<Usual, StoreError> {
+    read_usual(lease, claim_sql(terms, token, jobs), 3).await
 }
 
 /// The claim that passes over locked rows: the ids of those that nobody held locked after it, and all the rows as SQL
@@ -98,30 +117,37 @@ async fn claim_around_locks(
     Ok((free.into_iter().map(JobId).collect(), rows))
 }
 
-/// Runs statements, and reads the rows of the one after so many others.
-pub(super) async fn read_set(lease: &mut Lease<'_>, sql: String, others: usize) -> Result<Vec<Row>, StoreError> {
+/// Runs the statements of the usual claim, of which so many come before its SELECT.
+pub(super) async fn read_usual(lease: &mut Lease<'_>, sql: String, others: usize) -> Result<Usual, StoreError> {
     let mut results = lease.conn().query_iter(sql).await?;
     for _ in 0..others {
         results.collect::<Row>().await?;
     }
     let rows = results.collect().await?;
+    // The end of one result brings the next one's beginning, which is all that an UPDATE has.
+    let taken = results.affected_rows();
     results.drop_result().await?;
-    Ok(rows)
+    Ok(Usual { rows, taken })
 }
 
+/// What the rows say; and how many of the jobs were not ours when they were read.
 fn sort_out(
     hinted: &[JobId],
     asked: &Asked<'_>,
     rows: Vec<Row>,
     missed: impl Fn(&SeenRow) -> Option<Missed>,
-) -> Result<Claim, StoreError> {
+) -> Result<(Claim, u64), StoreError> {
+    let mut new = 0;
     let mut claim = Claim { jobs: Vec::with_capacity(rows.len()), ..Claim::default() };
     let mut seen = HashSet::with_capacity(rows.len());
     for row in rows {
         let seen_row = SeenRow::read(row, asked)?;
         seen.insert(seen_row.job.id);
         match missed(&seen_row) {
-            None => claim.jobs.push(seen_row.job),
+            None => {
+                new += u64::from(!seen_row.was_claimed());
+                claim.jobs.push(seen_row.job);
+            }
             Some(Missed::Taken) if seen_row.owner.as_ref() == Some(&asked.terms.dispatcher) => {
                 claim.strays.extend(seen_row.other_token.map(|token| (seen_row.job.id, token)));
                 claim.missed.push((seen_row.job.id, Missed::Locked));
@@ -134,5 +160,5 @@ fn sort_out(
     }
     let invisible = hinted.iter().filter(|job| !seen.contains(job)).map(|job| (*job, Missed::Invisible));
     claim.missed.extend(invisible);
-    Ok(claim)
+    Ok((claim, new))
 }

@@ -4,14 +4,13 @@
 //! each: at its first lone claim, a connection has the two of them prepared by SQL (`PREPARE`, `EXECUTE … USING`; MySQL
 //! Reference Manual, "Prepared Statements"). That way they are still sent together, in one round trip.
 
-use super::claim::{claim_batch, read_set};
+use super::claim::{Usual, claim_batch, read_usual};
 use super::claim_sql::{see_sql, take_sql};
 use super::error::StoreError;
 use super::row::{ClaimTerms, ClaimToken};
 use super::servers::Prepared;
 use super::session::Lease;
 use crate::job::JobId;
-use mysql_async::Row;
 
 /// Claims the job if nobody holds its row locked, and gives the row as it was before; else it ends with an error at once.
 ///
@@ -21,14 +20,14 @@ pub(super) async fn try_claim(
     terms: &ClaimTerms,
     token: ClaimToken,
     job: JobId,
-) -> Result<Vec<Row>, StoreError> {
+) -> Result<Usual, StoreError> {
     let execute = execute_sql(token, job);
     match lease.prepared() {
-        Prepared::For(those) if those == terms => return read_set(lease, execute, 2).await,
+        Prepared::For(those) if those == terms => return read_usual(lease, execute, 2).await,
         Prepared::Refused => return claim_batch(lease, terms, token, &[job]).await,
         _ => {}
     }
-    match read_set(lease, format!("{}; {execute}", prepare_sql(terms)), 4).await {
+    match read_usual(lease, format!("{}; {execute}", prepare_sql(terms)), 4).await {
         Err(error) if error.says_not_prepared() => {
             tracing::debug!(%error, "the server prepares no statements for us; claims do without");
             lease.set_prepared(Prepared::Refused);

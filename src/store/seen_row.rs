@@ -92,6 +92,11 @@ impl SeenRow {
         Ok(SeenRow { state, ours, due_in_micros: column(&mut row, 3)?, owner, other_token, job })
     }
 
+    /// Whether it was claimed when it was read.
+    pub(super) fn was_claimed(&self) -> bool {
+        self.state == Some(JobState::Executing)
+    }
+
     /// Why it was not claimed, when it was read under its lock before the UPDATE.
     pub(super) fn missed_before(&self) -> Option<Missed> {
         self.missed_after().filter(|reason| *reason != Missed::Locked)

@@ -4,7 +4,7 @@ use super::{SOON, claim_as, claimed_keys, ids, reason, session, store, store_at,
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::proxy::{CutPoint, Mode, Proxy, Way};
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, until};
 use mysql_async::prelude::Queryable;
 use rand::seq::SliceRandom;
 use std::collections::BTreeSet;
@@ -62,6 +62,58 @@ async fn a_row_that_is_not_committed_is_invisible_until_it_is_and_holds_no_other
     application.query_drop(insert).await.unwrap();
     application.query_drop("ROLLBACK").await.unwrap();
     assert_eq!(reason(&claim_as(&mut session, "me", &[early + 1]).await, early + 1), Some(Missed::Invisible));
+}
+
+/// As after `TRUNCATE`: the log has told of former jobs, and new ones get their numbers while they are looked for. Nobody
+/// would call one that was claimed and not told.
+#[tokio::test]
+async fn a_row_that_comes_between_the_look_and_the_claim_is_told_with_it() {
+    let database = TestDatabase::with_schema().await;
+    let first = job().insert(&database).await;
+    let lock = format!("{} waits", database.name());
+    database
+        .execute(&format!(
+            "CREATE TRIGGER wait BEFORE UPDATE ON queued_job FOR EACH ROW \
+             SET NEW.organization_id = IF(OLD.id = {first}, GET_LOCK('{lock}', 60), NEW.organization_id)"
+        ))
+        .await;
+    let mut holder = database.conn().await;
+    holder.query_drop(format!("DO GET_LOCK('{lock}', 60)")).await.unwrap();
+    let (mut session, keys) = (session(&database), [first, first + 1]);
+    let inserting = async {
+        let waits = format!(
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'User lock' AND db = '{}'",
+            database.name()
+        );
+        until("the claim has looked", SOON, async || database.query_one::<u64>(&waits).await == 1).await;
+        job().due_for(5).set("id", keys[1]).insert(&database).await;
+        holder.query_drop(format!("DO RELEASE_LOCK('{lock}')")).await.unwrap();
+    };
+    let (claim, ()) = tokio::join!(claim_as(&mut session, "me", &keys), inserting);
+    assert_eq!(claimed_keys(&claim), keys, "{claim:?}");
+    let attempts: Vec<u32> = database.query("SELECT attempt FROM queued_job").await;
+    assert_eq!(attempts, [1; 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lone_row_that_comes_while_it_is_looked_for_is_told_by_the_claim_that_takes_it() {
+    let database = TestDatabase::with_schema().await;
+    let (mut session, mut application) = (session(&database), database.conn().await);
+    for number in 1..=300 {
+        let insert = format!("INSERT INTO queued_job (id, http_method, url) VALUES ({number}, 'post', 'http://x/')");
+        let wanted = [number];
+        let looking = async {
+            loop {
+                let claim = claim_as(&mut session, "me", &wanted).await;
+                assert_eq!(claim.strays, [], "job {number} was claimed and not told");
+                if !claim.jobs.is_empty() {
+                    return;
+                }
+            }
+        };
+        let ((), inserted) = tokio::join!(looking, application.query_drop(insert));
+        inserted.unwrap();
+    }
 }
 
 #[tokio::test]
