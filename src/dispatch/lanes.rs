@@ -11,6 +11,7 @@ use crate::store::{
     read_owners, read_urls, release, try_to_write,
 };
 use std::future::Future;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// What came back.
@@ -76,10 +77,14 @@ impl ClaimOrder {
     }
 }
 
+/// How long a stop waits to learn what a claim brought whose answer was lost: less than the last step of a stop.
+const LEARN_FOR: Duration = Duration::from_millis(800);
+const LEARN_EVERY: Duration = Duration::from_millis(50);
+
 /// Claims, however long the database is away. A claim whose answer was lost is asked about under its own token.
 pub async fn claim_lane(mut lane: Session, terms: ClaimTerms, order: ClaimOrder, stop: CancellationToken) -> Report {
     let (token, jobs) = (ClaimToken::draw(), order.jobs());
-    let mut pauses = ReconnectPauses::default();
+    let (mut pauses, mut unsure) = (ReconnectPauses::default(), false);
     loop {
         let claimed = match claim(&mut lane, &terms, token, &jobs).await {
             Ok(claim) => {
@@ -93,12 +98,44 @@ pub async fn claim_lane(mut lane: Session, terms: ClaimTerms, order: ClaimOrder,
         };
         match claimed {
             Ok(claim) => return Report::Claimed { lane, order, claim: Some(claim) },
-            Err(error) => report_failure(&error, jobs.len()),
+            Err(error) => {
+                // What the server refused, it did not do.
+                unsure |= error.code().is_none();
+                report_failure(&error, jobs.len());
+            }
         }
         if paused_until_stop(&lane, &mut pauses, &stop).await {
-            return Report::Claimed { lane, order, claim: None };
+            let claim = if unsure { learn(&mut lane, &terms, token, &jobs).await } else { None };
+            return Report::Claimed { lane, order, claim };
         }
     }
+}
+
+/// Learns at a stop what a claim brought whose answer was lost, so that its jobs are given back: nobody would call them.
+/// None when the database does not say in time.
+async fn learn(lane: &mut Session, terms: &ClaimTerms, token: ClaimToken, jobs: &[JobId]) -> Option<Claim> {
+    let mut learned = None;
+    let learning = async {
+        loop {
+            if let Ok(claim) = claim(lane, terms, token, jobs).await {
+                give_back(lane, &claim.strays).await;
+                // The server may be at it still.
+                let is_whole = claim.missed.iter().all(|(_, reason)| *reason != Missed::Locked);
+                learned = Some(claim);
+                if is_whole {
+                    return;
+                }
+            }
+            tokio::time::sleep(LEARN_EVERY).await;
+        }
+    };
+    if tokio::time::timeout(LEARN_FOR, learning).await.is_err() {
+        tracing::warn!(
+            jobs = jobs.len(),
+            "jobs may have been claimed, and are not given back; they are taken back later"
+        );
+    }
+    learned
 }
 
 /// A row that can't be claimed or read fails alone: it is left where it is, and a later sweep finds it again.

@@ -90,11 +90,14 @@ impl Dispatcher {
             let due = self.look_again.take_if(|(at, _)| *at <= Instant::now());
             let again = due.map_or_else(Reasons::default, |(_, again)| again);
             let asked = std::mem::take(&mut self.asked);
-            let cause = SweepCause::graver(asked.cause, before.cause);
+            let degraded = self.parts.sweep_pace.borrow().degraded;
+            // What came before the start has been found. One that looked once more and failed finds what came since then.
+            let is_over = |cause: &SweepCause| *cause == SweepCause::Start && degraded && self.last_sweep.is_some();
+            let cause = SweepCause::graver(asked.cause, before.cause.filter(|cause| !is_over(cause)));
             self.sweeping_because = Reasons {
                 cause: SweepCause::graver(cause, again.cause),
                 overflow: overflow || before.overflow || again.overflow,
-                degraded: self.parts.sweep_pace.borrow().degraded || before.degraded,
+                degraded: degraded || before.degraded,
                 more_looks: asked.more_looks || overflow || before.more_looks || again.more_looks,
                 // While there is more than can be kept, hints are dropped all the time, and are no news.
                 looks: if asked.more_looks || (overflow && room) { 0 } else { before.looks.max(again.looks) },

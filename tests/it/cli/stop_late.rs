@@ -4,7 +4,7 @@ use super::stop::{assert_ends_in_time, draining};
 use super::{SOON, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{CutPoint, Proxy, Way};
 use crate::support::receiver::{Answer, Gate, Received, Receiver};
 use crate::support::service::Service;
 use crate::support::wait::until;
@@ -111,6 +111,22 @@ async fn while_a_claim_waits_for_the_table() {
     let _again = Service::run(&database.ini(&draining(0)));
     until("the job is done", SOON, async || count(&database, "state = 'completed'").await == 1).await;
     assert_eq!(receiver.count(), 1);
+}
+
+/// The claim was made, and nobody would call its job or give it back.
+#[tokio::test]
+async fn while_the_answer_to_a_claim_is_lost() {
+    let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
+    let proxy = Proxy::start(database.server().address()).await;
+    let mut service = Service::run(&database.ini_at(proxy.port(), &draining(1)));
+    service.wait_for_line("following the log", SOON).await;
+    let mut trap = proxy.cut_on(Way::ToServer, b"FOR UPDATE", CutPoint::BeforeAnswer);
+    job().url(receiver.url("/")).insert(&database).await;
+    trap.sprung(SOON).await;
+    // Too early for it to have asked again.
+    assert_eq!(assert_ends_in_time(&mut service, Signal::TERM, 1).await, Some(0));
+    assert_eq!(count(&database, "state = 'available' AND attempt = 0 AND claimed_by IS NULL").await, 1);
+    assert_eq!(receiver.count(), 0);
 }
 
 #[tokio::test]

@@ -77,6 +77,29 @@ async fn jobs_that_come_while_the_log_can_not_be_followed_are_lost_to_degraded()
     assert_eq!(ledger::assert_lost_to(&service, "lost_to_degraded"), UNSEEN as u64);
 }
 
+/// The sweep of the start that looks once more does not get through, and the next one finds what came since then.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_come_in_an_outage_right_after_a_start_are_lost_to_degraded() {
+    let server = OwnServer::start(&[]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let mut service = following(&reader(&database).await).await;
+    let mut application = database.conn().await;
+    application.query_drop("LOCK TABLES queued_job WRITE").await.unwrap();
+    let waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%'";
+    until("the sweep waits", Duration::from_secs(10), async || database.query_one::<u64>(waiting).await > 0).await;
+    database.execute(MAY_NOT).await;
+    let stream = "SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
+    database.execute(&format!("KILL {}", database.query_one::<u64>(stream).await)).await;
+    let row = format!("('post', '{}', NOW(6) - INTERVAL 10 SECOND)", receiver.url("/work"));
+    let insert = format!("INSERT INTO queued_job (http_method, url, run_at) VALUES {}", vec![row; UNSEEN].join(", "));
+    application.query_drop(insert).await.unwrap();
+    service.wait_for_line("the sweep failed", Duration::from_secs(20)).await;
+    application.query_drop("UNLOCK TABLES").await.unwrap();
+    check(&database, &receiver, &Written::default()).await;
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    assert_eq!(ledger::assert_lost_to(&service, "lost_to_degraded"), UNSEEN as u64);
+}
+
 /// How often the log was taken up.
 fn followed(service: &Service) -> usize {
     service.lines().iter().filter(|line| line.contains("following the log")).count()
