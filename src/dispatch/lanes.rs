@@ -8,7 +8,7 @@ use crate::job::JobId;
 use crate::reconnect::ReconnectPauses;
 use crate::store::{
     Claim, ClaimTerms, ClaimToken, JobOwner, Missed, Session, StoreError, await_owner_end, claim, confirm_ends,
-    read_owners, read_urls, release, try_to_write,
+    read_owners, read_urls, release, release_claim, try_to_write,
 };
 use std::future::Future;
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub enum Report {
         order: ClaimOrder,
         /// What it brought; none when a stop ended it first.
         claim: Option<Claim>,
+        /// Whether jobs may be left that it claimed and nobody calls.
+        left: bool,
     },
     /// The hosts of these jobs are known now; jobs that SQL did not show have none.
     Hosts {
@@ -77,65 +79,74 @@ impl ClaimOrder {
     }
 }
 
-/// How long a stop waits to learn what a claim brought whose answer was lost: less than the last step of a stop.
-const LEARN_FOR: Duration = Duration::from_millis(800);
-const LEARN_EVERY: Duration = Duration::from_millis(50);
+/// How long the jobs of a claim whose answer was lost are looked for at a stop: less than its last step takes.
+const LOOK_FOR: Duration = Duration::from_millis(800);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Claims, however long the database is away. A claim whose answer was lost is asked about under its own token.
-pub async fn claim_lane(mut lane: Session, terms: ClaimTerms, order: ClaimOrder, stop: CancellationToken) -> Report {
+/// How a stop comes to a claim.
+#[derive(Debug, Clone)]
+pub struct Stops {
+    /// None is begun anew.
+    pub told: CancellationToken,
+    /// None is waited for.
+    pub late: CancellationToken,
+}
+
+/// Claims, however long the database is away. A claim whose answer was lost is asked about under its own token; at a stop
+/// its jobs are given back, for nobody would call them.
+pub async fn claim_lane(mut lane: Session, terms: ClaimTerms, order: ClaimOrder, stops: Stops) -> Report {
     let (token, jobs) = (ClaimToken::draw(), order.jobs());
     let (mut pauses, mut unsure) = (ReconnectPauses::default(), false);
-    loop {
-        let claimed = match claim(&mut lane, &terms, token, &jobs).await {
-            Ok(claim) => {
-                give_back(&mut lane, &claim.strays).await;
-                Ok(claim)
-            }
-            Err(error) if is_of_their_rows(&mut lane, &error).await => {
-                claim_one_by_one(&mut lane, &terms, token, &jobs).await
-            }
-            Err(error) => Err(error),
-        };
+    let claim = loop {
+        let claimed = stops.late.run_until_cancelled(claim_these(&mut lane, &terms, token, &jobs)).await;
         match claimed {
-            Ok(claim) => return Report::Claimed { lane, order, claim: Some(claim) },
-            Err(error) => {
-                // What the server refused, it did not do.
-                unsure |= error.code().is_none();
-                report_failure(&error, jobs.len());
-            }
+            // What is locked may be locked by the claim before, which is under way still.
+            Some(Ok(claim)) if unsure && stops.told.is_cancelled() && claim.has_locked() => break None,
+            Some(Ok(claim)) => break Some(claim),
+            Some(Err(error)) => report_failure(&error, jobs.len()),
+            None => {}
         }
-        if paused_until_stop(&lane, &mut pauses, &stop).await {
-            let claim = if unsure { learn(&mut lane, &terms, token, &jobs).await } else { None };
-            return Report::Claimed { lane, order, claim };
+        // Some of it may have been done, whatever the error.
+        unsure = true;
+        if paused_until_stop(&lane, &mut pauses, &stops.told).await {
+            break None;
         }
+    };
+    let left = claim.is_none() && unsure && !is_given_back(&mut lane, token, &jobs).await;
+    Report::Claimed { lane, order, claim, left }
+}
+
+async fn claim_these(
+    lane: &mut Session,
+    terms: &ClaimTerms,
+    token: ClaimToken,
+    jobs: &[JobId],
+) -> Result<Claim, StoreError> {
+    match claim(lane, terms, token, jobs).await {
+        Ok(claim) => {
+            give_back(lane, &claim.strays).await;
+            Ok(claim)
+        }
+        Err(error) if is_of_their_rows(lane, &error).await => claim_one_by_one(lane, terms, token, jobs).await,
+        Err(error) => Err(error),
     }
 }
 
-/// Learns at a stop what a claim brought whose answer was lost, so that its jobs are given back: nobody would call them.
-/// None when the database does not say in time.
-async fn learn(lane: &mut Session, terms: &ClaimTerms, token: ClaimToken, jobs: &[JobId]) -> Option<Claim> {
-    let mut learned = None;
-    let learning = async {
-        loop {
-            if let Ok(claim) = claim(lane, terms, token, jobs).await {
-                give_back(lane, &claim.strays).await;
-                // The server may be at it still.
-                let is_whole = claim.missed.iter().all(|(_, reason)| *reason != Missed::Locked);
-                learned = Some(claim);
-                if is_whole {
-                    return;
-                }
-            }
-            tokio::time::sleep(LEARN_EVERY).await;
+/// Whether nothing is left of a claim whose answer was lost: what it brought is given back, and no more can come.
+async fn is_given_back(lane: &mut Session, token: ClaimToken, jobs: &[JobId]) -> bool {
+    let giving_back = async {
+        while !release_claim(lane, token, jobs).await.unwrap_or(false) {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    if tokio::time::timeout(LEARN_FOR, learning).await.is_err() {
+    let given_back = tokio::time::timeout(LOOK_FOR, giving_back).await.is_ok();
+    if !given_back {
         tracing::warn!(
             jobs = jobs.len(),
-            "jobs may have been claimed, and are not given back; they are taken back later"
+            "jobs may have been claimed, and can't be given back; they are taken back later"
         );
     }
-    learned
+    given_back
 }
 
 /// A row that can't be claimed or read fails alone: it is left where it is, and a later sweep finds it again.
@@ -146,7 +157,7 @@ async fn claim_one_by_one(
     jobs: &[JobId],
 ) -> Result<Claim, StoreError> {
     let mut all = Claim::default();
-    for job in jobs {
+    for (index, job) in jobs.iter().enumerate() {
         match claim(lane, terms, token, &[*job]).await {
             Ok(one) => {
                 give_back(lane, &one.strays).await;
@@ -157,8 +168,18 @@ async fn claim_one_by_one(
             Err(error) if is_of_their_rows(lane, &error).await => {
                 tracing::error!(job = job.0, %error, "a job could not be claimed, and is left alone until a later sweep");
                 all.missed.push((*job, Missed::Refused));
+                if matches!(error, StoreError::Unexpected(_)) {
+                    // It was claimed before it was read.
+                    give_back(lane, &[(*job, token)]).await;
+                }
             }
-            Err(error) => return Err(error),
+            Err(error) if all.jobs.is_empty() => return Err(error),
+            // Those that are claimed need not wait for the others, which are looked at again.
+            Err(error) => {
+                report_failure(&error, jobs.len() - index);
+                all.missed.extend(jobs[index..].iter().map(|job| (*job, Missed::Locked)));
+                return Ok(all);
+            }
         }
     }
     Ok(all)

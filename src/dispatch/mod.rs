@@ -129,16 +129,15 @@ pub async fn run(config: &Config, mode: Mode, around: Surroundings) -> Result<()
     let mut keeping = JoinSet::new();
     keeping.spawn(owner.keep(held));
     let dispatcher = dispatcher(config, mode, around, (executor, done_in, give_up), own_lock);
-    tokio::select! {
+    let mut all_written = tokio::select! {
         ended = dispatcher.run() => ended?,
         // Each has the results of some jobs, and nobody else would write them.
         Some(ended) = completing.join_next() => {
             ended.map_err(DispatchError::Task)?;
             return Err(DispatchError::Completer.into());
         }
-    }
+    };
     // The dispatcher is gone, and with it the last sender of records.
-    let mut all_written = true;
     while let Some(written) = completing.join_next().await {
         all_written &= written.map_err(DispatchError::Task)?;
     }

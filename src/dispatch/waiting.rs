@@ -22,6 +22,8 @@ pub struct Waiting {
     known: HashSet<JobId>,
     /// Those that are being claimed, and whether they were added again meanwhile.
     in_claim: HashMap<JobId, bool>,
+    /// The others that are known and were added again.
+    again: HashSet<JobId>,
 }
 
 impl Waiting {
@@ -32,13 +34,18 @@ impl Waiting {
             self.unread.push_back(job);
         } else if let Some(again) = self.in_claim.get_mut(&job) {
             *again = true;
+        } else {
+            self.again.insert(job);
         }
         new
     }
 
     /// A claim of these jobs begins.
     pub fn begin_claim(&mut self, jobs: impl IntoIterator<Item = JobId>) {
-        self.in_claim.extend(jobs.into_iter().map(|job| (job, false)));
+        for job in jobs {
+            self.in_claim.insert(job, false);
+            self.again.remove(&job);
+        }
     }
 
     /// It has ended for this job. True when the job was added meanwhile: the claim may have seen its row as it was before.
@@ -64,9 +71,10 @@ impl Waiting {
         self.parked.len() < PARKED_BOUND || self.parked.len_of(host) < PARKED_FOR_ANY
     }
 
-    /// Forgets a job that is done with, whatever it came to.
-    pub fn forget(&mut self, job: JobId) {
+    /// Forgets a job that is done with, whatever it came to. True when it was added again since its last claim.
+    pub fn forget(&mut self, job: JobId) -> bool {
         self.known.remove(&job);
+        self.again.remove(&job)
     }
 
     /// Whether the job waits, is being claimed, or is being called.
@@ -84,11 +92,12 @@ impl Waiting {
     /// Drops the unread jobs that are chosen; whether there were any.
     pub fn drop_unread(&mut self, mut chosen: impl FnMut(JobId) -> bool) -> bool {
         let before = self.unread.len();
-        let known = &mut self.known;
+        let (known, again) = (&mut self.known, &mut self.again);
         self.unread.retain(|job| {
             let stays = !chosen(*job);
             if !stays {
                 known.remove(job);
+                again.remove(job);
             }
             stays
         });

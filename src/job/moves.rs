@@ -101,7 +101,8 @@ impl Standing {
         })
     }
 
-    /// Whether this is what that finish left behind: its answer was lost, and it was sent again.
+    /// Whether this is what that finish left behind: its answer was lost, and it was sent again. (SQL asks too whether the
+    /// claim was ended: an application that changes the state itself leaves its expiry there.)
     #[must_use]
     pub fn has_result(self, token: u64, conclusion: &Conclusion) -> bool {
         self.token == Some(token) && self.state == conclusion.state

@@ -32,6 +32,14 @@ pub struct Claim {
     pub strays: Vec<(JobId, ClaimToken)>,
 }
 
+impl Claim {
+    /// Whether rows were locked that may be ours soon.
+    #[must_use]
+    pub fn has_locked(&self) -> bool {
+        self.missed.iter().any(|(_, reason)| *reason == Missed::Locked)
+    }
+}
+
 /// Claims those of the jobs that are workable now, in one round trip: no lock of ours waits for the network.
 ///
 /// When the answer was lost, call it again with the same token: rows that were claimed then are told as ours.

@@ -136,12 +136,12 @@ async fn finish_what_is_ours(
     for finished in batch {
         match standing.get(&finished.id) {
             Some(Standing::Locked) => locked.push(finished.id),
-            Some(Standing::Seen(token, JobState::Executing)) if *token == finished.token.0 => {
+            Some(Standing::Seen { token, state: JobState::Executing, .. }) if *token == finished.token.0 => {
                 ours.push(finished.clone());
             }
             // Written by an earlier try whose answer was lost.
-            Some(Standing::Seen(token, state)) if *token == finished.token.0 && *state == finished.conclusion.state => {
-            }
+            Some(Standing::Seen { token, state, ended: true })
+                if *token == finished.token.0 && *state == finished.conclusion.state => {}
             seen => {
                 refused.push(finished.id);
                 gone.extend(seen.is_none().then_some(finished.id));
@@ -162,8 +162,9 @@ async fn finish_what_is_ours(
 
 /// How a row stands that is to be written.
 enum Standing {
-    /// Locked by us: its claim's token and its state.
-    Seen(u64, JobState),
+    /// Locked by us: its claim's token and its state; and whether the claim was ended, as by a result. Who else changes the
+    /// state leaves that as it was.
+    Seen { token: u64, state: JobState, ended: bool },
     /// It is there, and locked by another session.
     Locked,
 }
@@ -174,21 +175,21 @@ async fn lock_and_look(lease: &mut Lease<'_>, batch: &[Finished]) -> Result<Hash
     let ids: Vec<JobId> = batch.iter().map(|finished| finished.id).collect();
     let ids = super::literals::id_list(&ids);
     let sql = format!(
-        "{}; SELECT id, COALESCE(claim_token, 0), COALESCE(CAST(state AS CHAR), '') FROM queued_job \
-         FORCE INDEX (PRIMARY) WHERE id IN ({ids}) ORDER BY id FOR UPDATE SKIP LOCKED; \
+        "{}; SELECT id, COALESCE(claim_token, 0), COALESCE(CAST(state AS CHAR), ''), \
+         claim_expires_at IS NULL FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids}) ORDER BY id FOR UPDATE SKIP LOCKED; \
          SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids})",
         begin_sql()
     );
     let mut results = lease.conn().query_iter(sql).await?;
     results.collect::<Row>().await?;
     results.collect::<Row>().await?;
-    let seen: Vec<(u64, u64, String)> = results.collect().await?;
+    let seen: Vec<(u64, u64, String, bool)> = results.collect().await?;
     let there: Vec<u64> = results.collect().await?;
     results.drop_result().await?;
     let mut standings: HashMap<JobId, Standing> = there.into_iter().map(|id| (JobId(id), Standing::Locked)).collect();
-    for (id, token, state) in seen {
+    for (id, token, state, ended) in seen {
         match JobState::from_name(&state) {
-            Some(state) => standings.insert(JobId(id), Standing::Seen(token, state)),
+            Some(state) => standings.insert(JobId(id), Standing::Seen { token, state, ended }),
             None => standings.remove(&JobId(id)),
         };
     }

@@ -40,7 +40,7 @@ pub use history::{HistoryLine, drop_written, write_history};
 pub use options::connect_options;
 pub use owner::Owner;
 pub use peers::{JobOwner, await_owner_end, confirm_ends, read_owners};
-pub use release::release;
+pub use release::{release, release_claim};
 pub use rescue::{Rescued, rescue};
 pub use row::{Body, ClaimTerms, ClaimToken, ClaimedJob};
 pub use schema::{CURRENT_VERSION, SchemaState, read_schema_state};

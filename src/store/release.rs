@@ -46,6 +46,27 @@ pub async fn release(
     .await
 }
 
+/// Gives back what a claim brought whose answer was lost: the jobs that are ours under its token. True when no more can
+/// come of it: nobody keeps any of its rows locked, as a claim does that is under way.
+pub async fn release_claim(session: &mut Session, token: ClaimToken, jobs: &[JobId]) -> Result<bool, StoreError> {
+    let sql = format!(
+        "SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({}) ORDER BY id FOR UPDATE NOWAIT",
+        id_list(jobs)
+    );
+    let is_free = within_deadline(session.bounds(), async {
+        let mut lease = session.lease().await?;
+        let is_free = match lease.conn().query_drop(sql).await.map_err(StoreError::from) {
+            Err(error) if error.says_locked() => false,
+            looked => looked.map(|()| true)?,
+        };
+        lease.keep();
+        Ok(is_free)
+    })
+    .await?;
+    let claims: Vec<(JobId, ClaimToken)> = jobs.iter().map(|job| (*job, token)).collect();
+    Ok(release(session, &claims, &[]).await?.is_empty() && is_free)
+}
+
 /// The rare way: some rows are locked by others. What of ours is left under its claim afterwards are those.
 async fn release_around_locks(
     lease: &mut Lease<'_>,

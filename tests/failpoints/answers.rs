@@ -60,3 +60,32 @@ async fn a_log_that_breaks_off_again_and_again_is_taken_up_where_it_was() {
     assert_eq!(told("because=Gap"), 0);
     assert_eq!(service.stop(SOON).await, Some(0));
 }
+
+/// Nobody would call its job, and the next service would take it for one that was called.
+#[tokio::test]
+async fn a_claim_whose_answer_is_late_at_a_stop_is_given_back() {
+    let stage = Stage::set().await;
+    let ids = stage.insert(3).await;
+    let mut service = stage.program("claim-committed=1*return(sleep:5000)", "drain_secs: 1");
+    service.wait_for_line("a failpoint", SOON).await;
+    assert_eq!(service.stop(SOON).await, Some(0));
+    for id in ids {
+        let row = stage.row(id).await;
+        assert_eq!((row.state.as_str(), row.attempt, row.remaining_retries), ("available", 0, 5));
+    }
+}
+
+/// The word of it comes while the result is written already and the dispatcher has not heard of that.
+#[tokio::test]
+async fn a_job_that_is_enqueued_anew_in_the_moment_of_its_result_is_called_at_once() {
+    let stage = Stage::set().await;
+    let mut service = stage.program("finish-committed=1*return(sleep:2000)", "");
+    service.wait_for_line("following the log", SOON).await;
+    let ids = stage.insert(1).await;
+    service.wait_for_line("a failpoint", SOON).await;
+    stage.database.execute("UPDATE queued_job SET state = 'available', run_at = NOW(6)").await;
+    stage.receiver.wait_for(2, SOON).await;
+    stage.until_all_final().await;
+    assert_eq!(stage.row(ids[0]).await.attempt, 2);
+    assert_eq!(service.stop(SOON).await, Some(0));
+}

@@ -273,13 +273,22 @@ fn batch(ids: &[JobId], token: ClaimToken, conclusion: &Conclusion) -> Vec<Finis
 async fn a_finish_moves_rows_as_the_model_says_and_refuses_the_rest() {
     for conclusion in conclusions() {
         let (database, session, token, number) = stage().await;
-        let cases = crossed(&standings(&[None, Some(number), Some(7)]), &[()]);
-        let mut rows = Rows::insert((database, session), cases, |()| held()).await;
+        // Whether the claim was ended, as by a result: who else changes the state leaves that as it was.
+        let cases = crossed(&standings(&[None, Some(number), Some(7)]), &[true, false]);
+        let columns = |ended: &bool| {
+            let mut columns = held();
+            if *ended {
+                columns[2].1 = "NULL".to_owned();
+            }
+            columns
+        };
+        let mut rows = Rows::insert((database, session), cases, columns).await;
         let mut all = batch(&rows.ids(), token, &conclusion);
         let report = finish(&mut rows.session, &mut all, &[]).await.unwrap();
         rows.compare(&finished(&conclusion), |case| case.standing.finish(number, &conclusion)).await;
-        let refused = |case: &Case<()>| {
-            case.standing.finish(number, &conclusion).is_none() && !case.standing.has_result(number, &conclusion)
+        let refused = |case: &Case<bool>| {
+            let written = case.circumstances && case.standing.has_result(number, &conclusion);
+            case.standing.finish(number, &conclusion).is_none() && !written
         };
         let expected = rows.cases.iter().zip(rows.ids()).filter(|(case, _)| refused(case)).map(|(_, id)| id);
         assert_eq!(report.refused, expected.collect::<Vec<JobId>>(), "{conclusion:?}");

@@ -1,7 +1,7 @@
 //! Claiming: slots first, then jobs for them; and what becomes of each job that a claim was for.
 
 use super::Dispatcher;
-use crate::dispatch::lanes::{ClaimOrder, claim_lane};
+use crate::dispatch::lanes::{ClaimOrder, Stops, claim_lane};
 use crate::dispatch::slots::HostKey;
 use crate::job::JobId;
 use crate::metrics::Counter;
@@ -33,7 +33,8 @@ impl Dispatcher {
             }
             let Some(lane) = self.idle_lanes.pop() else { return };
             self.waiting.begin_claim(order.jobs());
-            self.lanes.spawn(claim_lane(lane, self.parts.terms.clone(), order, self.parts.stop.clone()));
+            let stops = Stops { told: self.parts.stop.clone(), late: self.parts.executor.interrupt.clone() };
+            self.lanes.spawn(claim_lane(lane, self.parts.terms.clone(), order, stops));
         }
     }
 
@@ -118,7 +119,7 @@ impl Dispatcher {
         let changed = self.waiting.end_claim(job);
         match reason {
             // Not to be forgotten: the log told of it while the claim looked.
-            Missed::NotDue(_) | Missed::Taken | Missed::Final if changed => {
+            Missed::NotDue(_) | Missed::Taken | Missed::Final | Missed::Refused if changed => {
                 self.forget(job);
                 self.waiting.add_first(job);
             }

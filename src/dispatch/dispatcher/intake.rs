@@ -93,9 +93,13 @@ impl Dispatcher {
             let degraded = self.parts.sweep_pace.borrow().degraded;
             // What came before the start has been found. One that looked once more and failed finds what came since then.
             let is_over = |cause: &SweepCause| *cause == SweepCause::Start && degraded && self.last_sweep.is_some();
-            let cause = SweepCause::graver(asked.cause, before.cause.filter(|cause| !is_over(cause)));
+            let has_failed = before.cause.as_ref().is_some_and(is_over);
+            let mut cause = asked.cause.filter(|cause| !(has_failed && is_over(cause)));
+            for earlier in [before.cause, again.cause] {
+                cause = SweepCause::graver(cause, earlier.filter(|cause| !is_over(cause)));
+            }
             self.sweeping_because = Reasons {
-                cause: SweepCause::graver(cause, again.cause),
+                cause,
                 overflow: overflow || before.overflow || again.overflow,
                 degraded: degraded || before.degraded,
                 more_looks: asked.more_looks || overflow || before.more_looks || again.more_looks,

@@ -40,6 +40,8 @@ const FAR_AWAY: Duration = Duration::from_secs(86_400);
 pub struct Dispatcher {
     parts: Parts,
     idle_lanes: Vec<Session>,
+    /// How many there are, with those that claim.
+    lane_count: usize,
     idle_hosts_lane: Option<Session>,
     idle_suspects_lane: Option<Session>,
     idle_sweeper: Option<Sweeper>,
@@ -114,6 +116,7 @@ impl Dispatcher {
         let (suspects_lane, lock_held) = (parts.store.session(), sweeper.own_lock.held.clone());
         Dispatcher {
             parts,
+            lane_count: idle_lanes.len(),
             idle_lanes,
             idle_hosts_lane: Some(hosts_lane),
             idle_suspects_lane: Some(suspects_lane),
@@ -154,13 +157,15 @@ impl Dispatcher {
         }
     }
 
-    /// Runs until a stop has drained, or, in [`Mode::Once`], until nothing is workable.
-    pub async fn run(mut self) -> Result<(), DispatchError> {
+    /// Runs until a stop has drained, or, in [`Mode::Once`], until nothing is workable. False when a stop came before it was
+    /// known what a claim had brought.
+    pub async fn run(mut self) -> Result<bool, DispatchError> {
         let mut done = Vec::new();
         loop {
             self.start_work();
             if self.is_over() {
-                return self.failure.map_or(Ok(()), |error| Err(DispatchError::Sweep(error)));
+                let all_known = self.all_claims_are_known();
+                return self.failure.map_or(Ok(all_known), |error| Err(DispatchError::Sweep(error)));
             }
             let wake_at = self.wake_at();
             tokio::select! {
@@ -202,8 +207,9 @@ impl Dispatcher {
 
     fn on_report(&mut self, report: Report) {
         match report {
-            Report::Claimed { lane, order, claim } => {
+            Report::Claimed { lane, order, claim, left } => {
                 self.idle_lanes.push(lane);
+                self.note_left(left);
                 self.on_claimed(order, claim);
             }
             Report::Hosts { lane, hosts } => {
@@ -236,7 +242,11 @@ impl Dispatcher {
 
     fn on_done(&mut self, done: &Done) {
         self.unrecorded -= 1;
-        self.waiting.forget(done.id);
+        let rung = self.waiting.forget(done.id);
+        if done.retry_in.is_none() && rung {
+            // Word came while its result was on its way, and the row may be workable again.
+            self.waiting.add(done.id);
+        }
         if let Some(delay) = done.retry_in {
             // Its home hears of the retry from the log, and has it first.
             let grace = if self.homes.is_ours(done.id) { Duration::ZERO } else { leftovers::GRACE };

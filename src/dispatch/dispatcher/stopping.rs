@@ -17,6 +17,8 @@ pub(super) struct Stop {
     give_up_at: Instant,
     interrupted: bool,
     given_up: bool,
+    /// Jobs may be left that were claimed and are not given back.
+    claims_left: bool,
 }
 
 impl Stop {
@@ -39,7 +41,20 @@ impl Dispatcher {
         for (job, host) in self.ready.take_all() {
             self.give_back(job, &host);
         }
-        self.stopping = Some(Stop { interrupt_at, give_up_at, interrupted: false, given_up: false });
+        self.stopping =
+            Some(Stop { interrupt_at, give_up_at, interrupted: false, given_up: false, claims_left: false });
+    }
+
+    /// Takes in whether a claim may have left jobs.
+    pub(super) fn note_left(&mut self, left: bool) {
+        if let Some(stop) = &mut self.stopping {
+            stop.claims_left |= left;
+        }
+    }
+
+    /// Whether it is known what each claim has brought: those too that were aborted are not.
+    pub(super) fn all_claims_are_known(&self) -> bool {
+        self.idle_lanes.len() == self.lane_count && !self.stopping.as_ref().is_some_and(|stop| stop.claims_left)
     }
 
     pub(super) fn step_stop(&mut self, now: Instant) {

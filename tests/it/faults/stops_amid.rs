@@ -282,17 +282,16 @@ async fn assert_told(
     database: &TestDatabase,
     what: &str,
     (service, code): (&Service, Option<i32>),
-    (lets_write, loses_answers): (bool, bool),
+    lets_write: bool,
 ) -> u32 {
     let executing = "SELECT COUNT(*) FROM queued_job WHERE state = 'executing'";
     let left: u32 = database.query_one(executing).await;
     let own = format!("{executing} AND claimed_by LIKE '%:{}:%'", service.pid().as_raw_pid());
     let own: u32 = database.query_one(&own).await;
     report(&format!("stop amid {what}"), format!("exit code {code:?}, {left} claims left, {own} of them its own"));
-    match (code, lets_write) {
-        // Of a claim whose answer is lost in the last moment nobody knows.
-        (Some(0), _) => assert!(own == 0 || loses_answers, "{what}: an exit code of 0, and {own} claims are left"),
-        (code, lets_write) => assert!(code == Some(1) && !lets_write, "{what}: the exit code is {code:?}"),
+    match code {
+        Some(0) => assert_eq!(own, 0, "{what}: an exit code of 0, and claims are left"),
+        code => assert!(code == Some(1) && !lets_write, "{what}: the exit code is {code:?}"),
     }
     left
 }
@@ -312,8 +311,7 @@ async fn a_stop_in_the_middle_of_any_fault_ends_in_time() {
         let code = stop_in_time(&mut services[0]).await;
         let bad_jobs = scene.end(fault, held).await;
         let what = format!("{fault:?}");
-        left += assert_told(&scene.database, &what, (&services[0], code), (fault.lets_write(), fault == Fault::Kills))
-            .await;
+        left += assert_told(&scene.database, &what, (&services[0], code), fault.lets_write()).await;
         forget(&scene.database, &bad_jobs).await;
     }
     let found = the_next_one_does_the_rest(&scene.database, &scene.receiver, load).await;
@@ -354,7 +352,7 @@ async fn stop_with_a_full_disk(what: &str, options: &[&str]) {
         server.start_again().await;
     }
     load.until_more(20, SETTLES).await;
-    let left = assert_told(&database, &format!("a full disk {what}"), (&services[0], code), (false, false)).await;
+    let left = assert_told(&database, &format!("a full disk {what}"), (&services[0], code), false).await;
     let found = the_next_one_does_the_rest(&database, &receiver, load).await;
     assert!(found.extra_calls <= left && found.taken_back <= left, "{found:?}, {left} claims left");
 }
@@ -373,7 +371,7 @@ async fn a_stop_while_names_are_looked_up_in_vain_ends_in_time() {
     until("the name is asked for", SETTLES, async || names.questions("stalls.test") > 0).await;
     receiver.wait_for(20, Duration::from_secs(20)).await;
     let code = stop_in_time(&mut service).await;
-    assert_told(&database, "a stalled lookup of names", (&service, code), (true, false)).await;
+    assert_told(&database, "a stalled lookup of names", (&service, code), true).await;
     forget(&database, &stalling).await;
     let found = the_next_one_does_the_rest(&database, &receiver, load).await;
     found.assert_doubled_nothing();

@@ -130,3 +130,20 @@ async fn a_job_that_is_made_available_again_during_its_call_is_called_again() {
     seen.assert_done();
     assert_eq!((receiver.count(), seen.attempt), (2, 2), "{seen:?}");
 }
+
+/// What stands in the row is the application's, though it looks like what the service would write.
+#[tokio::test]
+async fn a_job_that_an_application_sends_on_its_way_again_during_its_call_is_called_at_once() {
+    let (mut rig, receiver) = (Rig::start("").await, Receiver::start().await);
+    let gate = Gate::closed();
+    receiver.on_turns("/", [Answer::status(503).behind(&gate), Answer::ok()]);
+    let id = job().url(receiver.url("/")).retry_delay(3_600).insert(&rig.database).await;
+    receiver.wait_for(1, SOON).await;
+    rig.database.execute("UPDATE queued_job SET state = 'retryable', run_at = NOW(6)").await;
+    gate.open();
+    receiver.wait_for(2, SOON).await;
+    rig.finished(id).await.assert_done();
+    let refused = format!("SELECT COUNT(*) FROM queued_job_log WHERE job_id = {id} AND msg LIKE '%refused%'");
+    assert_eq!(rig.database.query_one::<u64>(&refused).await, 1);
+    assert_eq!(rig.service.stop(SOON).await, Some(0));
+}

@@ -172,6 +172,44 @@ async fn a_row_that_the_server_lets_nobody_claim_holds_up_no_other() {
     assert!((6..=12).contains(&told), "tried {told} times");
 }
 
+/// One row is refused, so that the batch is claimed one by one; then the server takes nothing any more for a while.
+#[tokio::test]
+async fn rows_that_are_claimed_already_do_not_wait_for_those_that_the_server_takes_later() {
+    let (mut rig, receiver) = (Rig::start("").await, Receiver::start().await);
+    rig.service.wait_for_line("following the log", SOON).await;
+    let trigger = "CREATE TRIGGER keeps BEFORE UPDATE ON queued_job FOR EACH ROW IF NEW.state = 'executing' THEN \
+                   IF NEW.url LIKE '%kept' THEN SIGNAL SQLSTATE '45000'; \
+                   ELSEIF NEW.url LIKE '%later' THEN SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1290; END IF; END IF";
+    rig.database.conn().await.query_drop(trigger).await.unwrap();
+    let rows = ["/", "/kept", "/later"].map(|path| format!("('post', '{}')", receiver.url(path))).join(", ");
+    rig.database.execute(&format!("INSERT INTO queued_job (http_method, url) VALUES {rows}")).await;
+    receiver.wait_for(1, SOON).await;
+    rig.database.execute("DROP TRIGGER keeps").await;
+    receiver.wait_for(2, SOON).await;
+    assert_eq!((receiver.requests_for("/").len(), receiver.requests_for("/later").len()), (1, 1));
+    let attempts = "SELECT attempt FROM queued_job WHERE url LIKE '%kept' OR state = 'completed' ORDER BY id";
+    until("both are done", SOON, async || rig.database.query::<u32>(attempts).await == [1, 0, 1]).await;
+    assert_eq!(rig.service.stop(SOON).await, Some(0));
+}
+
+/// As when a column was altered.
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_not_kept_claimed_and_holds_up_no_other() {
+    let (mut rig, receiver) = (Rig::start("").await, Receiver::start().await);
+    rig.database.execute("ALTER TABLE queued_job MODIFY remaining_retries INT NULL DEFAULT 5").await;
+    rig.service.wait_for_line("following the log", SOON).await;
+    let row = |path: &str, retries: &str| format!("('post', '{}', {retries})", receiver.url(path));
+    let rows = [row("/", "5"), row("/kept", "NULL"), row("/", "5")].join(", ");
+    rig.database.execute(&format!("INSERT INTO queued_job (http_method, url, remaining_retries) VALUES {rows}")).await;
+    receiver.wait_for(2, SOON).await;
+    let kept = "SELECT COUNT(*) FROM queued_job WHERE url LIKE '%kept' AND state = 'available' AND attempt = 0 \
+                AND claimed_by IS NULL";
+    until("it is given back", SOON, async || rig.database.query_one::<u64>(kept).await == 1).await;
+    assert_eq!(rig.service.stop(SOON).await, Some(0));
+    assert_eq!(rig.database.query_one::<u64>(kept).await, 1);
+    assert_eq!(receiver.requests_for("/kept").len(), 0);
+}
+
 /// The same where it is the end of its call that is refused, or its return.
 #[tokio::test]
 async fn a_row_that_the_server_lets_nobody_finish_holds_up_no_other() {
