@@ -286,24 +286,4 @@ impl Dispatcher {
             self.sweep_due = true;
         }
     }
-
-    fn is_over(&self) -> bool {
-        let resting = self.lanes.is_empty() && self.calls.is_empty() && self.returns.is_empty() && self.unrecorded == 0;
-        match (&self.stopping, self.parts.mode) {
-            (Some(_), _) => resting,
-            (None, Mode::Serve) => false,
-            (None, Mode::Once) if self.failure.is_some() => resting,
-            (None, Mode::Once) => resting && self.last_sweep.is_some() && !self.has_workable(),
-        }
-    }
-
-    fn has_workable(&self) -> bool {
-        let due = self.timers.next().is_some_and(|at| at <= Instant::now());
-        due || self.more != More::Nothing
-            || self.overflow
-            || self.timers_dropped
-            || self.asked.cause.is_some()
-            || !self.waiting.is_idle()
-            || !self.misses.is_empty()
-    }
 }

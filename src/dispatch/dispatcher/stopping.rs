@@ -1,6 +1,7 @@
 //! Stopping: no more claims; calls in flight may end; what does not end in time is given back.
 
-use super::Dispatcher;
+use super::{Dispatcher, Mode};
+use crate::dispatch::sweeper::More;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -70,5 +71,26 @@ impl Dispatcher {
             // A claim or a sweep that hangs is not waited for; a claim it made is rescued.
             self.lanes.abort_all();
         }
+    }
+
+    /// Whether the loop has come to its end.
+    pub(super) fn is_over(&self) -> bool {
+        let resting = self.lanes.is_empty() && self.calls.is_empty() && self.returns.is_empty() && self.unrecorded == 0;
+        match (&self.stopping, self.parts.mode) {
+            (Some(_), _) => resting,
+            (None, Mode::Serve) => false,
+            (None, Mode::Once) if self.failure.is_some() => resting,
+            (None, Mode::Once) => resting && self.last_sweep.is_some() && !self.has_workable(),
+        }
+    }
+
+    fn has_workable(&self) -> bool {
+        let due = self.timers.next().is_some_and(|at| at <= Instant::now());
+        due || self.more != More::Nothing
+            || self.overflow
+            || self.timers_dropped
+            || self.asked.cause.is_some()
+            || !self.waiting.is_idle()
+            || !self.misses.is_empty()
     }
 }
