@@ -29,7 +29,7 @@ impl Batches {
     /// As [`super::stage_on`]. Large batches keep every processor busy.
     pub async fn stage_on(self, server: &TestServer) -> (TestDatabase, Receiver) {
         let turn = if self == Batches::Large { Turn::take_all().await } else { Turn::take().await };
-        stage_in(turn, server).await
+        stage_in(Some(turn), server).await
     }
 
     pub fn settings(self) -> String {

@@ -4,7 +4,7 @@ use super::checker::check;
 use super::kills::hold_first_tries;
 use super::load::Written;
 use super::plan::answer_by_plan;
-use super::{NO_SWEEP, following, ledger, stage};
+use super::{NO_SWEEP, following, ledger, stage_without_load};
 use crate::support::factory::job;
 use crate::support::receiver::Gate;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const LEFT: usize = 200;
 /// is busy with its own until after that.
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_were_left_to_a_dead_dispatcher_are_no_loss_of_the_log() {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_without_load().await;
     let gate = Gate::closed();
     hold_first_tries(&receiver, &gate);
     let ini = database.ini(&format!("{NO_SWEEP}[dispatch]\nmax_in_flight: 1\n"));

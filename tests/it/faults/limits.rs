@@ -4,7 +4,8 @@ use super::checker::{Found, check};
 use super::load::{Load, Written};
 use super::plan::answer_by_plan_and;
 use super::{
-    ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, following, ledger, report, stage, stage_on, times,
+    ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, following, ledger, report, stage_on, stage_without_load,
+    stage_without_load_on, times,
 };
 use crate::support::database::{TestDatabase, TestServer};
 use crate::support::factory::job;
@@ -50,7 +51,7 @@ async fn a_schema_that_only_reads_for_a_while_is_waited_for() {
     if TestServer::get().is_mariadb() {
         return left_out("a schema that only reads: MariaDB has none");
     }
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_without_load().await;
     let gate = Gate::closed();
     let gated = gate.clone();
     answer_by_plan_and(&receiver, move |answer, _| answer.behind(&gated));
@@ -168,7 +169,7 @@ async fn take_all_connections(database: &TestDatabase) -> Vec<Conn> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_ends_idle_connections_after_seconds_does_not_end_ours() {
     let server = OwnServer::start(&["--wait-timeout=2", "--interactive-timeout=2"]).await;
-    let (database, receiver) = stage_on(server.access()).await;
+    let (database, receiver) = stage_without_load_on(server.access()).await;
     let mut service = following(&database.ini(NO_SWEEP)).await;
     job().url(receiver.url("/work")).insert(&database).await;
     receiver.wait_for(1, Duration::from_secs(20)).await;

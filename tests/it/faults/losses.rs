@@ -2,7 +2,7 @@
 
 use super::checker::check;
 use super::load::{Load, Written};
-use super::{ENOUGH, NO_SWEEP, base, following, ledger, stage, stage_on};
+use super::{ENOUGH, NO_SWEEP, base, following, ledger, stage, stage_on, stage_without_load_on};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::proxy::{Proxy, Way};
@@ -81,7 +81,7 @@ async fn jobs_that_come_while_the_log_can_not_be_followed_are_lost_to_degraded()
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_come_in_an_outage_right_after_a_start_are_lost_to_degraded() {
     let server = OwnServer::start(&[]).await;
-    let (database, receiver) = stage_on(server.access()).await;
+    let (database, receiver) = stage_without_load_on(server.access()).await;
     let mut service = following(&reader(&database).await).await;
     let mut application = database.conn().await;
     application.query_drop("LOCK TABLES queued_job WRITE").await.unwrap();
@@ -130,7 +130,7 @@ const ANOTHER_TABLE: &[u8] = b"\x0aforeigners\x00";
 async fn jobs_that_the_log_shows_and_that_are_not_seen_are_lost_to_visibility() {
     // What is changed on its way would not fit its checksum.
     let server = OwnServer::start(&["--binlog-checksum=NONE"]).await;
-    let (database, receiver) = stage_on(server.access()).await;
+    let (database, receiver) = stage_without_load_on(server.access()).await;
     let proxy = Proxy::start(database.server().address()).await;
     let ini = database.ini_at(proxy.port(), &NO_SWEEP.replace("3600", "3"));
     let mut service = following(&ini).await;

@@ -3,7 +3,7 @@
 use super::checker::check;
 use super::load::Written;
 use super::visibility::{semi_sync, semi_sync_switch};
-use super::{NO_SWEEP, SETTLES, following, ledger, stage_on};
+use super::{NO_SWEEP, SETTLES, following, ledger, stage_without_load_on};
 use crate::support::factory::job;
 use crate::support::proxy::Proxy;
 use crate::support::server::OwnServer;
@@ -15,7 +15,7 @@ use std::time::Duration;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_is_committed_after_it_was_given_up_is_found_and_called() {
     let server = OwnServer::start(&semi_sync()).await;
-    let (database, receiver) = stage_on(server.access()).await;
+    let (database, receiver) = stage_without_load_on(server.access()).await;
     let proxy = Proxy::start(database.server().address()).await;
     let mut service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
     job().url(receiver.url("/work")).run_at_in(2_000).insert_times(&database, 5).await;

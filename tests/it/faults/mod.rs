@@ -29,6 +29,7 @@ mod stops_amid;
 mod story;
 mod truncated;
 mod twins;
+mod vanished;
 mod visibility;
 mod zones;
 mod zoo;
@@ -95,12 +96,21 @@ async fn stage() -> (TestDatabase, Receiver) {
 
 /// The same with nothing beside it: what must come in time is not to wait for a processor.
 async fn stage_alone() -> (TestDatabase, Receiver) {
-    stage_in(Turn::take_all().await, TestServer::get()).await
+    stage_in(Some(Turn::take_all().await), TestServer::get()).await
 }
 
 /// The same on another server. It waits for the scenario's turn.
 async fn stage_on(server: &TestServer) -> (TestDatabase, Receiver) {
-    stage_in(Turn::take().await, server).await
+    stage_in(Some(Turn::take().await), server).await
+}
+
+/// The same for what puts no load on anything, and waits far longer than it works: it needs no turn.
+async fn stage_without_load() -> (TestDatabase, Receiver) {
+    stage_without_load_on(TestServer::get()).await
+}
+
+async fn stage_without_load_on(server: &TestServer) -> (TestDatabase, Receiver) {
+    stage_in(None, server).await
 }
 
 /// Each scenario has one of the two clients that read the log in its short form, and the other one in its full form. Which
@@ -111,8 +121,11 @@ fn is_for_the_plain_client() -> bool {
     (letters + times(0, 1)).is_multiple_of(2)
 }
 
-async fn stage_in(turn: Turn, server: &TestServer) -> (TestDatabase, Receiver) {
-    let mut database = TestDatabase::with_schema_on(server).await.in_turn(turn);
+async fn stage_in(turn: Option<Turn>, server: &TestServer) -> (TestDatabase, Receiver) {
+    let mut database = TestDatabase::with_schema_on(server).await;
+    if let Some(turn) = turn {
+        database = database.in_turn(turn);
+    }
     if is_for_the_plain_client() {
         database = database.with_a_password().await;
     }

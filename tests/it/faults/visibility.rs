@@ -2,7 +2,7 @@
 
 use super::checker::{Found, check};
 use super::load::Written;
-use super::{NO_SWEEP, following, ledger, report, stage, stage_on, times};
+use super::{NO_SWEEP, following, ledger, report, stage, stage_on, stage_without_load, stage_without_load_on, times};
 use crate::support::database::{TestDatabase, TestServer};
 use crate::support::factory::job;
 use crate::support::pair::Pair;
@@ -53,11 +53,13 @@ async fn more_jobs_at_once_than_are_remembered_are_no_loss_of_the_log() {
     let mut service = following(&database.ini(NO_SWEEP)).await;
     tokio::time::sleep(Duration::from_millis(1_700)).await;
     let rows = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 500) \
-                SELECT 'post', '{url}', NOW(6) - INTERVAL 10 SECOND FROM numbers JOIN (SELECT n FROM numbers LIMIT 50) AS more";
-    let rows = rows.replace("{url}", &receiver.url("/work"));
+                SELECT 'post', '{url}', NOW(6) - INTERVAL 10 SECOND FROM numbers JOIN (SELECT n FROM numbers LIMIT {more}) AS more";
+    // The log's reader remembers ten thousand of one transaction.
+    let more = times(24, 50);
+    let rows = rows.replace("{url}", &receiver.url("/work")).replace("{more}", &more.to_string());
     database.execute(&format!("INSERT INTO queued_job (http_method, url, run_at) {rows}")).await;
     let found = check(&database, &receiver, &Written::default()).await;
-    assert_eq!((found.jobs, found.extra_calls, found.taken_back), (25_000, 0, 0), "{found:?}");
+    assert_eq!((found.jobs, found.extra_calls, found.taken_back), (500 * more, 0, 0), "{found:?}");
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
     ledger::assert_nothing_lost(&service);
 }
@@ -97,7 +99,7 @@ async fn a_server_that_waits_for_its_replica_shows_every_job() {
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_wait_for_a_replicas_acknowledgement_are_called_when_they_are_committed() {
     let server = OwnServer::start(&semi_sync()).await;
-    let (database, receiver) = stage_on(server.access()).await;
+    let (database, receiver) = stage_without_load_on(server.access()).await;
     let mut service = following(&database.ini(NO_SWEEP)).await;
     tokio::time::sleep(Duration::from_millis(1_700)).await;
     let enable = semi_sync_switch();
@@ -132,7 +134,7 @@ pub(super) fn semi_sync() -> Vec<&'static str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_an_application_keeps_locked_waits_alone() {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_without_load().await;
     let mut service = following(&database.ini(NO_SWEEP)).await;
     let mut keeper = database.conn().await;
     let due_soon = job().url(receiver.url("/work")).run_at_in(3_000);

@@ -6,7 +6,7 @@ mod claim;
 mod claim_races;
 mod conflicts;
 mod crowd;
-mod finish;
+pub mod finish;
 mod finish_fence;
 mod locks;
 mod lone_claim;
@@ -15,7 +15,6 @@ mod release;
 mod rescue;
 mod scale;
 mod sessions;
-mod vanished;
 
 use crate::support::database::{TestDatabase, TestServer};
 use std::time::Duration;
@@ -24,7 +23,7 @@ use strings_queue::job::JobId;
 use strings_queue::store::{Claim, ClaimTerms, ClaimToken, ClaimedJob, Missed, Session, Store, claim};
 
 /// Long enough for anything that happens at all.
-const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(30);
 
 /// The store of a test's database.
 fn store(database: &TestDatabase) -> Store {
@@ -32,7 +31,7 @@ fn store(database: &TestDatabase) -> Store {
 }
 
 /// The same by way of another port.
-fn store_at(database: &TestDatabase, port: u16) -> Store {
+pub fn store_at(database: &TestDatabase, port: u16) -> Store {
     Store::new(&DatabaseConfig {
         hosts: vec![HostPort { host: "127.0.0.1".into(), port }],
         socket: None,
@@ -45,7 +44,7 @@ fn store_at(database: &TestDatabase, port: u16) -> Store {
 }
 
 /// A session of the store of a test's database.
-fn session(database: &TestDatabase) -> Session {
+pub fn session(database: &TestDatabase) -> Session {
     store(database).session()
 }
 
@@ -59,12 +58,12 @@ fn ids(keys: &[u64]) -> Vec<JobId> {
 }
 
 /// Claims under a token of its own.
-async fn claim_as(session: &mut Session, dispatcher: &str, keys: &[u64]) -> Claim {
+pub async fn claim_as(session: &mut Session, dispatcher: &str, keys: &[u64]) -> Claim {
     claim(session, &terms(dispatcher), ClaimToken::draw(), &ids(keys)).await.unwrap()
 }
 
 /// Claims all of these, which must be workable.
-async fn claim_all(session: &mut Session, dispatcher: &str, keys: &[u64]) -> Vec<ClaimedJob> {
+pub async fn claim_all(session: &mut Session, dispatcher: &str, keys: &[u64]) -> Vec<ClaimedJob> {
     let claim = claim_as(session, dispatcher, keys).await;
     assert_eq!(claim.missed, [], "all were workable");
     let mut jobs = claim.jobs;

@@ -1,7 +1,7 @@
 //! A dispatcher that vanishes without a word, its machine or its network with it, in the middle of a transaction.
 
-use super::finish::finished;
-use super::{SOON, claim_all, claim_as, session, store_at};
+use crate::store::finish::finished;
+use crate::store::{SOON, claim_all, claim_as, session, store_at};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::proxy::{CutPoint, Proxy, Way};
