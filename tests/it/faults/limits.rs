@@ -129,30 +129,33 @@ async fn without_a_connection(dispatchers: usize) -> Found {
     found
 }
 
-/// Takes all connections, and ends those of the services until each was refused one; ours are to be kept for so long.
+/// Takes all connections, and ends those of the services until each was refused one and none has any: one that kept some
+/// would rightly take another that has none for dead. Ours are to be kept for so long.
 pub(super) async fn throw_out(database: &TestDatabase, admin: &mut Conn, services: &[Service]) -> Vec<Conn> {
     let mut others = take_all_connections(database).await;
     let refused =
         |service: &Service| service.lines().iter().filter(|line| line.contains("oo many connections")).count();
     let told: Vec<usize> = services.iter().map(refused).collect();
-    while services.iter().zip(&told).any(|(service, told)| refused(service) == *told) {
-        // Others are there before them.
-        kill_ours(admin, &others).await;
+    // Others are there before them.
+    while kill_ours(admin, &others).await > 0
+        || services.iter().zip(&told).any(|(service, told)| refused(service) == *told)
+    {
         others.extend(take_all_connections(database).await);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     others
 }
 
-/// Ends the connections of the service's account, but those that we took.
-async fn kill_ours(admin: &mut Conn, others: &[Conn]) {
+/// Ends the connections of the service's account, but those that we took; how many there were.
+async fn kill_ours(admin: &mut Conn, others: &[Conn]) -> usize {
     let others: Vec<u64> = others.iter().map(|conn| conn.id().into()).collect();
     let sql = "SELECT id FROM information_schema.processlist WHERE user = 'plain'";
-    for id in admin.query::<u64, _>(sql).await.unwrap() {
-        if !others.contains(&id) {
-            let _ = admin.query_drop(format!("KILL {id}")).await;
-        }
+    let mut ours = admin.query::<u64, _>(sql).await.unwrap();
+    ours.retain(|id| !others.contains(id));
+    for id in &ours {
+        let _ = admin.query_drop(format!("KILL {id}")).await;
     }
+    ours.len()
 }
 
 /// Connections until the server has no more for a plain account.
