@@ -5,7 +5,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::panic::{self, AssertUnwindSafe};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Once;
 use std::task::Poll;
 
@@ -35,9 +35,8 @@ pub fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     result.map_err(|panic| message(panic.as_ref()))
 }
 
-/// The same for a future: each of its polls.
-pub async fn quietly_await<F: Future>(future: F) -> Result<F::Output, String> {
-    let mut future = pin!(future);
+/// The same for a future: each of its polls. It stays where it is: what is moved into an async function takes its room twice.
+pub async fn quietly_await<F: Future>(mut future: Pin<&mut F>) -> Result<F::Output, String> {
     poll_fn(|context| match quietly(|| future.as_mut().poll(context)) {
         Ok(poll) => poll.map(Ok),
         Err(panic) => Poll::Ready(Err(panic)),
@@ -54,6 +53,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
 
     fn is_of_here(result: &Result<(), String>, message: &str) -> bool {
         result.as_ref().is_err_and(|panic| panic.starts_with(message) && panic.contains(" at src/panics.rs:"))
@@ -68,11 +68,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_future_may_panic_too() {
-        assert_eq!(quietly_await(async { 7 }).await, Ok(7));
+        assert_eq!(quietly_await(pin!(async { 7 })).await, Ok(7));
         let late = async {
             tokio::task::yield_now().await;
             panic!("late")
         };
-        assert!(is_of_here(&quietly_await::<_>(late).await, "late at "));
+        assert!(is_of_here(&quietly_await(pin!(late)).await, "late at "));
     }
 }

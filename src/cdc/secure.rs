@@ -15,7 +15,7 @@ use mysql_async::binlog::events::Event;
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Error};
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -48,13 +48,13 @@ pub(super) async fn read(request: StreamRequest, follower: Follower) -> (Option<
 async fn follow(request: StreamRequest, mut follower: Follower) -> (Follower, StreamError) {
     let patience = request.heartbeat + SILENCE_BEYOND_HEARTBEAT;
     // The library panics on some malformed packets, and on authentication plugins that it was built without.
-    let reading = panics::quietly_await(async {
+    let reading = async {
         match open(&request).await {
             Ok(mut stream) => pump(&mut stream, &mut follower, patience).await,
             Err(error) => error,
         }
-    });
-    let error = reading.await.unwrap_or_else(StreamError::Panicked);
+    };
+    let error = panics::quietly_await(pin!(reading)).await.unwrap_or_else(StreamError::Panicked);
     (follower, error)
 }
 

@@ -91,12 +91,12 @@ impl CallClient {
     }
 
     /// Sends it, following redirects; the answer's headers are in when this returns.
-    pub async fn send(&self, mut request: Request) -> Result<Response, SendError> {
+    pub async fn send(&self, mut request: Box<Request>) -> Result<Response, SendError> {
         let mut redirects = 0;
         loop {
             // Bodies are shared, not copied, and none is a stream.
-            let again = request.try_clone();
-            let sent = self.client.execute(request).await;
+            let again = request.try_clone().map(Box::new);
+            let sent = self.client.execute(*request).await;
             let response = sent.map_err(if redirects == 0 { SendError::Http } else { SendError::Behind })?;
             let Some((target, mut next)) = target(&response)?.zip(again) else { return Ok(response) };
             if redirects == self.max_redirects {

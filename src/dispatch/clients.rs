@@ -67,7 +67,7 @@ impl Clients {
     }
 
     /// As [`CallClient::send`].
-    pub async fn send(&self, request: Request) -> Result<Response, SendError> {
+    pub async fn send(&self, request: Box<Request>) -> Result<Response, SendError> {
         self.now().send(request).await
     }
 

@@ -14,6 +14,7 @@ use crate::job::{Attempt, JobId, Outcome, Retryable, messages};
 use crate::panics;
 use crate::store::{Body, ClaimedJob, HistoryLine};
 use reqwest::{Request, Response};
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::Instant;
@@ -42,7 +43,7 @@ impl Called {
 
 /// A call that is ready to be made.
 struct Prepared {
-    request: Request,
+    request: Box<Request>,
     /// How long the whole call may take.
     timeout: Duration,
     /// The large body's part of the memory; held until the call has ended.
@@ -50,6 +51,9 @@ struct Prepared {
 }
 
 /// Makes calls. Share it in an `Arc`.
+///
+/// There may be thousands of them, so what is handed from one async function to the next is boxed: each keeps a place for all
+/// that it was given.
 #[derive(Debug)]
 pub struct Executor {
     /// The HTTP client.
@@ -67,13 +71,13 @@ pub struct Executor {
 impl Executor {
     /// Makes the job's call and hands the result on to be recorded. How long the call took, if it was
     /// made and came to an end.
-    pub async fn execute(&self, job: ClaimedJob, host: &HostKey) -> Option<Duration> {
+    pub async fn execute(&self, job: Box<ClaimedJob>, host: &HostKey) -> Option<Duration> {
         let begun = Instant::now();
         let mut ended = Ended::of(&job);
         let attempt = job.attempt;
         let calling = self.call_until_interrupted(job, host, &mut ended);
         let Called { outcome, status, sent_at } =
-            panics::quietly_await(calling).await.unwrap_or_else(|panic| broken(&panic));
+            panics::quietly_await(pin!(calling)).await.unwrap_or_else(|panic| broken(&panic));
         let now = Instant::now();
         failpoint!("after-call");
         log_outcome((ended.id, attempt), host, status, (now - begun, &outcome));
@@ -92,7 +96,7 @@ impl Executor {
         let _ = self.records.send(Record::Ended(Ended::of(job))).await;
     }
 
-    async fn call_until_interrupted(&self, job: ClaimedJob, host: &HostKey, ended: &mut Ended) -> Called {
+    async fn call_until_interrupted(&self, job: Box<ClaimedJob>, host: &HostKey, ended: &mut Ended) -> Called {
         if Instant::now() > job.begin_by.into() {
             return Called::not(Outcome::Interrupted);
         }
@@ -134,7 +138,7 @@ impl Executor {
     }
 
     /// From the row to the request; or to what is wrong with it.
-    async fn prepare(&self, mut job: ClaimedJob, host: &HostKey) -> Result<Prepared, Outcome> {
+    async fn prepare(&self, mut job: Box<ClaimedJob>, host: &HostKey) -> Result<Prepared, Outcome> {
         let spec = check_row(&job.method, &job.url, job.timeout_secs, self.http.max_timeout_secs)
             .map_err(|unusable| permanent(unusable.to_string()))?;
         self.client.check(&spec.url).map_err(|denied| permanent(denied.to_string()))?;
@@ -143,7 +147,7 @@ impl Executor {
             .client
             .request((job.id, job.attempt), &spec, body)
             .map_err(|error| permanent(format!("unusable request: {}", cause(error))))?;
-        Ok(Prepared { request, timeout: spec.timeout, part })
+        Ok(Prepared { request: Box::new(request), timeout: spec.timeout, part })
     }
 
     /// A body that is not there in time gives the job back, so that its call never outlives the claim.
@@ -170,7 +174,7 @@ impl Executor {
     }
 
     /// Sends the request and reads the answer, all within the job's timeout.
-    async fn exchange(&self, request: Request, limit: Duration, clock_micros: u64) -> (Outcome, Option<u16>) {
+    async fn exchange(&self, request: Box<Request>, limit: Duration, clock_micros: u64) -> (Outcome, Option<u16>) {
         let begun = Instant::now();
         let exchange = async {
             let response = self.client.send(request).await?;

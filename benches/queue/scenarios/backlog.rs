@@ -8,6 +8,9 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::time::{Duration, Instant};
 
+/// A server writes all its pages out within this.
+const SETTLES_WITHIN: Duration = Duration::from_secs(300);
+
 /// By one service.
 pub async fn backlog(bench: &Bench, options: &Options) -> Figures {
     let jobs = options.jobs;
@@ -55,13 +58,30 @@ pub async fn several(bench: &Bench, options: &Options) -> Figures {
     figures
 }
 
-/// Beside rows that are done, and rows that wait for tomorrow.
+/// Alone, and then beside rows that are done and rows that wait for tomorrow.
 pub async fn scale(bench: &Bench, options: &Options) -> Figures {
+    let alone = backlog(bench, options).await;
+    bench.empty().await;
     let mut conn = bench.conn().await;
     let tomorrow = "NOW(6) + INTERVAL 1 DAY";
     fill(&mut conn, bench, ("'completed'", "NOW(6)"), options.rows).await;
     fill(&mut conn, bench, ("'available'", tomorrow), options.rows / 10).await;
-    backlog(bench, options).await
+    let settled = tokio::time::timeout(SETTLES_WITHIN, settle(&mut conn)).await;
+    settled.expect("the server writes its pages out");
+    let mut figures = backlog(bench, options).await;
+    figures.push(("of_alone", figures[0].1 / alone[0].1));
+    figures
+}
+
+/// Waits until the server has written out most of what was filled in: that is none of what is measured.
+async fn settle(conn: &mut Conn) {
+    let pages = async |conn: &mut Conn, which: &str| {
+        let sql = format!("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_{which}'");
+        conn.query_first::<(String, u64), _>(sql).await.unwrap().unwrap().1
+    };
+    while pages(conn, "dirty").await > pages(conn, "total").await / 10 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Doubles rows in place. They are none of what is measured, so the log need not have them.

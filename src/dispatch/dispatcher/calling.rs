@@ -32,7 +32,7 @@ impl Dispatcher {
         while let Some((job, host)) = self.ready.next(first, &mut self.parts.slots) {
             let executor = Arc::clone(&self.parts.executor);
             self.calls.spawn(async move {
-                let took = executor.execute(job, &host).await;
+                let took = executor.execute(Box::new(job), &host).await;
                 (host, took)
             });
         }

@@ -82,6 +82,16 @@ impl Arm {
             committed.extend(writer.await.unwrap());
         }
         self.turns.push(percentile(arrivals(hosts, &committed).await, 99));
+        self.assert_told_once(&mark, committed.len()).await;
+    }
+
+    /// The tables tell of the turn's jobs what their hosts do: one call each, and its success.
+    async fn assert_told_once(&self, mark: &str, jobs: usize) {
+        let told = format!(
+            "SELECT COUNT(*) FROM queued_job AS job WHERE url LIKE '%/{mark}-%' AND state = 'completed' AND attempt = 1 \
+             AND claim_expires_at IS NULL AND 2 = (SELECT COUNT(*) FROM queued_job_log WHERE job_id = job.id)"
+        );
+        until("the jobs are told", SOON, async || self.rig.database.query_one::<usize>(&told).await == jobs).await;
     }
 
     /// Of all turns the one in the middle: one that fell on a busy moment says nothing.
