@@ -64,15 +64,26 @@ mod tests {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
         let (looking, has_looked) = std::sync::mpsc::channel();
-        let connection = thread::scope(|scope| {
-            scope.spawn(|| {
+        let (making, is_made) = std::sync::mpsc::channel();
+        // What is moved in is dropped where one side panics, so that the other does not wait for ever.
+        let connection = thread::scope(move |scope| {
+            scope.spawn(move || {
+                let looks = std::cell::Cell::new(0);
                 set_on_new_connection(address.port(), || {
-                    let _ = looking.send(());
+                    looks.set(looks.get() + 1);
+                    // The first look has found nothing. The next one comes when there is something to find, for all
+                    // of them may be over sooner than that.
+                    if looks.get() == 2 {
+                        let _ = looking.send(());
+                        let _ = is_made.recv();
+                    }
                     false
                 });
             });
             has_looked.recv().unwrap();
-            TcpStream::connect(address).unwrap()
+            let connection = TcpStream::connect(address).unwrap();
+            making.send(()).unwrap();
+            connection
         });
         assert!(connection.nodelay().unwrap());
         let looks = std::cell::Cell::new(0);

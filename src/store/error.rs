@@ -49,6 +49,9 @@ const NO_ROOM: [u16; 25] = [
     1598, 1637, 1705, 1712, 1878, 3019,
 ];
 
+/// Those of the passing ones that are the same for everybody.
+const NO_WRITES: [u16; 6] = [1040, 1290, 1792, 1836, 3100, 3989];
+
 /// Server errors that say nothing of the data: our account, a right, the database, the table or a column of it is not
 /// there. They pass when somebody mends them; so does a table that is renamed for a moment.
 const NOT_THERE: [u16; 15] = [1044, 1045, 1049, 1054, 1130, 1142, 1143, 1146, 1227, 1698, 1820, 1862, 3118, 3159, 4151];
@@ -68,6 +71,13 @@ impl StoreError {
                 false
             }
         }
+    }
+
+    /// Whether a server that is there takes nobody's writes now: it, its storage or the schema is read-only, it has no room,
+    /// or too many connections.
+    #[must_use]
+    pub fn says_no_writes(&self) -> bool {
+        self.code().is_some_and(|code| NO_WRITES.contains(&code) || NO_ROOM.contains(&code) || code < 1000)
     }
 
     /// Whether rows were locked by others (1205, 1213): worth trying again at once.
@@ -192,6 +202,12 @@ mod tests {
         for code in [3, 126, 1021, 1026, 1030, 1034, 1041, 1114, 1194, 1878] {
             assert!(server(code).is_transient() && !server(code).is_refused_data(), "{code}");
         }
+    }
+
+    #[test]
+    fn read_only_and_full_servers_take_nobodys_writes_and_locked_ones_take_others() {
+        assert!([3, 1021, 1040, 1114, 1290, 1836, 3989].into_iter().all(|code| server(code).says_no_writes()));
+        assert!(![1205, 1213, 1062, 1142].into_iter().any(|code| server(code).says_no_writes()));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(super) struct Place {
     away: bool,
     /// It left a deed unanswered: the other hosts are tried before it.
     suspect: bool,
+    /// When it last refused a write though it was there, or let one wait in vain.
+    unwritten: Option<Instant>,
 }
 
 impl Place {
@@ -41,6 +43,10 @@ impl Place {
 
     pub(super) fn arrived(&self) -> Option<Instant> {
         self.arrived
+    }
+
+    pub(super) fn unwritten(&self) -> Option<Instant> {
+        self.unwritten
     }
 
     /// Whether we have worked there and nothing speaks against it.
@@ -75,6 +81,11 @@ impl Place {
     /// No host could be used.
     pub(super) fn lose(&mut self) {
         self.away = true;
+    }
+
+    /// A write could not be done, and none of anybody's could.
+    pub(super) fn leave_unwritten(&mut self, now: Instant) {
+        self.unwritten = Some(now);
     }
 
     /// A deed of a connection of that place was not answered in time.

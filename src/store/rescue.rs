@@ -20,7 +20,7 @@ const BATCH: usize = 1_000;
 
 /// An executing row whose claim can't be anybody's any more.
 const OUTSTAYED: &str = "(claimed_by IS NULL OR claim_expires_at IS NULL OR claim_expires_at < NOW(6))";
-/// The same soon after an outage: results of calls that ended meanwhile are about to be written.
+/// The same soon after an outage, or after nobody could write: results of calls that ended meanwhile are about to be written.
 const NOBODYS: &str = "(claimed_by IS NULL OR claim_expires_at IS NULL)";
 /// One whose owner has no lock. No server takes an empty name as a lock's, and a hand may have written one.
 const UNLOCKED: &str = "IF(claimed_by > '', IS_FREE_LOCK(claimed_by), 1) = 1";
@@ -56,8 +56,9 @@ pub struct Rescued {
 pub async fn rescue(session: &mut Session, ended: &[String], after: JobId) -> Result<Rescued, StoreError> {
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
+        let outstayed = if lease.has_settled() && lease.has_written() { OUTSTAYED } else { NOBODYS };
         // They were found to have ended by their locks on another server, or before an outage.
-        let (outstayed, ended) = if lease.has_settled() { (OUTSTAYED, ended) } else { (NOBODYS, &[][..]) };
+        let ended = if lease.has_settled() { ended } else { &[] };
         let mut found = find_abandoned(lease.conn(), outstayed, ended, after).await?;
         if found.is_empty() {
             lease.keep();

@@ -101,6 +101,19 @@ impl Servers {
         self.place.borrow().arrived().map(|at| at.elapsed())
     }
 
+    /// How long ago a write could not be done though the server was there.
+    pub(super) fn unwritten(&self) -> Option<Duration> {
+        self.place.borrow().unwritten().map(|at| at.elapsed())
+    }
+
+    /// A write could not be done just now.
+    pub(super) fn leave_unwritten(&self) {
+        self.place.send_if_modified(|place| {
+            place.leave_unwritten(Instant::now());
+            false
+        });
+    }
+
     pub(super) fn host(&self, index: usize) -> HostPort {
         let local = || HostPort { host: "localhost".to_owned(), port: 3306 };
         self.database.hosts.get(index).cloned().unwrap_or_else(local)

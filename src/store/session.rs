@@ -19,6 +19,9 @@ const IN_VAIN_MILLIS: u64 = 2_000 * TABLE_WAIT_SECS as u64;
 /// How long after we came to a server, from another one or after an outage, no lock that is free there counts: the
 /// others come too, and have theirs to take anew. The slowest has first to give up a server that no longer answers.
 const ALL_HERE: Duration = Duration::from_secs(10);
+/// How long after nobody could write no claim of a dispatcher that lives counts as outstayed: its results wait, for the
+/// longest pause between two tries at most.
+const ALL_WRITTEN: Duration = Duration::from_secs(10);
 /// In place of a number of moves: no connection yet.
 const OPENING: u64 = u64::MAX;
 
@@ -103,6 +106,11 @@ impl Session {
         self.servers.arrived().is_none_or(|ago| ago >= ALL_HERE)
     }
 
+    /// Whether the other dispatchers have had the time to write what they could not while nobody could.
+    pub(super) fn has_written(&self) -> bool {
+        self.servers.unwritten().is_none_or(|ago| ago >= ALL_WRITTEN)
+    }
+
     /// Where this connection leads, and how often we had moved when it was made; while there is one.
     #[must_use]
     pub fn place(&self) -> Option<(HostPort, u64)> {
@@ -141,6 +149,11 @@ impl Lease<'_> {
         self.session.has_settled()
     }
 
+    /// As [`Session::has_written`].
+    pub(super) fn has_written(&self) -> bool {
+        self.session.has_written()
+    }
+
     /// Whether the statements of a lone claim are prepared.
     pub(super) fn prepared(&self) -> &Prepared {
         &self.landed.prepared
@@ -175,6 +188,9 @@ impl Bounds {
     /// Takes in how a deed ended. Where one is not answered, or deeds wait for a table again and again, as they do where
     /// nobody can write, another server is looked for.
     fn ended(&self, error: Option<&StoreError>, took: Duration) {
+        if self.writes && error.is_some_and(|error| leaves_unwritten(error, took)) {
+            self.servers.leave_unwritten();
+        }
         if self.is_suspect(error, took) {
             self.servers.suspect(self.at.load(Ordering::Relaxed));
         }
@@ -187,8 +203,7 @@ impl Bounds {
             }
             return false;
         };
-        // A row is seldom waited for as long.
-        if error.code() == Some(1205) && took >= TABLE_WAIT {
+        if waited_for_a_table(error, took) {
             let waited = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             if self.in_vain.fetch_add(waited, Ordering::Relaxed).saturating_add(waited) < IN_VAIN_MILLIS {
                 return false;
@@ -210,6 +225,16 @@ impl Bounds {
             self.servers.moved_since(moves).await;
         }
     }
+}
+
+/// A row is seldom waited for as long.
+fn waited_for_a_table(error: &StoreError, took: Duration) -> bool {
+    error.code() == Some(1205) && took >= TABLE_WAIT
+}
+
+/// Whether a deed that failed so shows that nobody could write meanwhile.
+fn leaves_unwritten(error: &StoreError, took: Duration) -> bool {
+    error.says_no_writes() || matches!(error, StoreError::Deadline(_)) || waited_for_a_table(error, took)
 }
 
 /// Bounds a deed in time: past the deadline it is dropped, and its connection with it. The same when another session
@@ -248,5 +273,17 @@ mod tests {
         assert!(!read.is_suspect(None, Duration::ZERO) && after(13), "reads show nothing");
         assert!(!after(13) && !write.is_suspect(None, Duration::ZERO) && !after(13), "it could write meanwhile");
         assert!(write.is_suspect(Some(&StoreError::Deadline(30)), DEED_DEADLINE));
+    }
+
+    #[test]
+    fn results_have_some_time_after_nobody_could_write() {
+        let settings = Config::parse(Path::new("db.ini"), "[db]\nhost: a\nuser: u\ndb: d", &|_| None).unwrap();
+        let session = Session::new(Arc::new(Servers::new(settings.database)));
+        let failed = |code| StoreError::Server { code, message: String::new() };
+        session.bounds().ended(Some(&failed(1205)), Duration::from_secs(1));
+        session.bounds().of_a_read().ended(Some(&failed(1290)), Duration::ZERO);
+        assert!(session.has_written() && session.has_settled());
+        session.bounds().ended(Some(&failed(1290)), Duration::ZERO);
+        assert!(!session.has_written() && session.has_settled());
     }
 }

@@ -4,6 +4,7 @@
 use super::stage::{SOON, Stage};
 use crate::support::factory::job;
 use crate::support::receiver::Answer;
+use crate::support::server::OwnServer;
 use crate::support::wait::until;
 use std::time::Duration;
 
@@ -124,9 +125,11 @@ async fn no_result_is_written_before_the_line_of_its_call() {
     assert_eq!(second.stop(SOON).await, Some(0));
 }
 
+/// On a server of its own: with the events of other tests in its log, the order would strike before a job is there.
 #[tokio::test]
 async fn while_the_log_is_read_nothing_is_lost() {
-    let stage = Stage::set().await;
+    let server = OwnServer::start(&[]).await;
+    let stage = Stage::set_on(server.access()).await;
     let mut first = stage.program("log-read=30*off->1*return(abort)", "");
     first.wait_for_line("following the log", SOON).await;
     // Each insert makes more than one event: the order strikes among them.

@@ -15,12 +15,13 @@ struct Late {
     second: Service,
 }
 
-/// Two dispatchers, the first of which sleeps for twice as long as its claims last, so many times, at this place.
+/// Two dispatchers, the first of which sleeps for four times as long as its claims last, so many times, at this place:
+/// the second has time to start, and to take its jobs over.
 async fn late_at(place: &str, times: u32) -> Late {
     let stage = Stage::set().await;
     let ids = stage.insert(JOBS).await;
     stage.database.execute("UPDATE queued_job SET timeout_secs = 1").await;
-    let first = stage.program_sweeping(&format!("{place}={times}*return(sleep:4000)"), SHORT_CLAIMS, 1);
+    let first = stage.program_sweeping(&format!("{place}={times}*return(sleep:8000)"), SHORT_CLAIMS, 1);
     first.wait_for_line("a failpoint", SOON).await;
     let second = stage.program_sweeping("", SHORT_CLAIMS, 1);
     Late { stage, ids, first, second }

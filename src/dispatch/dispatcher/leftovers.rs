@@ -53,6 +53,8 @@ impl Dispatcher {
         match self.idle_sweeper.take_if(|_| idle) {
             Some(sweeper) => {
                 self.leftovers_at = None;
+                // What was due is claimed by now, and its owner may freeze or vanish with it.
+                self.look_at_owners_soon();
                 self.lanes.spawn(async { Report::Swept(Box::new(sweeper.first_page().await)) });
             }
             None => self.leftovers_at = Some(now + GRACE),

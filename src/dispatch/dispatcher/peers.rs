@@ -110,6 +110,9 @@ impl Dispatcher {
         self.homes.remove(&name);
         if gone {
             self.on_ended(vec![name]);
+        } else {
+            // The watch broke off, and it may have jobs still.
+            self.look_at_owners_soon();
         }
     }
 

@@ -15,8 +15,8 @@ const NO_MORE_STEPS: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub(super) struct Stop {
     interrupt_at: Instant,
-    give_up_at: Instant,
-    interrupted: bool,
+    /// None until the calls are interrupted: however late that is, what they came to has its time from then on.
+    give_up_at: Option<Instant>,
     given_up: bool,
     /// Jobs may be left that were claimed and are not given back.
     claims_left: bool,
@@ -25,10 +25,10 @@ pub(super) struct Stop {
 impl Stop {
     /// When the next step of the stop is due.
     pub(super) fn next_step(&self) -> Instant {
-        match (self.interrupted, self.given_up) {
-            (false, _) => self.interrupt_at,
-            (true, false) => self.give_up_at,
-            (true, true) => self.give_up_at + NO_MORE_STEPS,
+        match self.give_up_at {
+            None => self.interrupt_at,
+            Some(at) if self.given_up => at + NO_MORE_STEPS,
+            Some(at) => at,
         }
     }
 }
@@ -36,14 +36,12 @@ impl Stop {
 impl Dispatcher {
     pub(super) fn begin_stop(&mut self) {
         let interrupt_at = Instant::now() + self.parts.drain;
-        let give_up_at = interrupt_at + WRITE_BACK;
         let calls = self.calls.len();
         tracing::info!(calls, drain_secs = self.parts.drain.as_secs(), "stopping: waiting for the calls in flight");
         for (job, host) in self.ready.take_all() {
             self.give_back(job, &host);
         }
-        self.stopping =
-            Some(Stop { interrupt_at, give_up_at, interrupted: false, given_up: false, claims_left: false });
+        self.stopping = Some(Stop { interrupt_at, give_up_at: None, given_up: false, claims_left: false });
     }
 
     /// Takes in whether a claim may have left jobs.
@@ -60,12 +58,12 @@ impl Dispatcher {
 
     pub(super) fn step_stop(&mut self, now: Instant) {
         let Some(stop) = &mut self.stopping else { return };
-        if now >= stop.interrupt_at && !stop.interrupted {
-            stop.interrupted = true;
+        if now >= stop.interrupt_at && stop.give_up_at.is_none() {
+            stop.give_up_at = Some(now + WRITE_BACK);
             tracing::warn!(calls = self.calls.len(), "calls did not end in time; giving their jobs back");
             self.parts.executor.interrupt.cancel();
         }
-        if now >= stop.give_up_at && !stop.given_up {
+        if stop.give_up_at.is_some_and(|at| now >= at) && !stop.given_up {
             stop.given_up = true;
             self.parts.give_up.cancel();
             // A claim or a sweep that hangs is not waited for; a claim it made is rescued.

@@ -10,6 +10,7 @@ use mysql_async::prelude::Queryable;
 use strings_queue::cdc::BinlogStream;
 use strings_queue::metrics::Counter;
 use strings_queue::wakeup::SweepCause;
+use tokio::sync::Mutex;
 
 for_both_clients! {
     same_named_tables_of_other_databases
@@ -93,7 +94,11 @@ async fn a_unique_key_over_a_text(client: BinlogStream) {
     assert!(!after.contains(&SweepCause::Unreadable) && !after.contains(&SweepCause::Statement), "{heard:?}");
 }
 
+/// The server's own `max_allowed_packet`, which a session keeps as it found it.
+static PACKETS: Mutex<()> = Mutex::const_new(());
+
 async fn huge_rows_of_other_tables_and_ours(client: BinlogStream) {
+    let _alone = PACKETS.lock().await;
     let database = TestDatabase::with_schema().await;
     database.execute("CREATE TABLE files (id INT PRIMARY KEY, content LONGBLOB)").await;
     let (old,): (u64,) = database.query_one("SELECT @@GLOBAL.max_allowed_packet").await;

@@ -144,22 +144,26 @@ impl Rig {
     }
 
     /// Everything heard until now, proved by a job inserted now that is heard too. Several are tried, since the
-    /// first may fall into the time when the table's columns are read anew.
+    /// first may fall into the time when the table's columns are read anew. The newest is waited for, each time longer:
+    /// one that is heard only later would look like a job of the test's.
     pub async fn heard_until_now(&self, database: &TestDatabase) -> Heard {
-        let mut last = Vec::new();
+        let (mut tried, mut patience) = (Vec::new(), Duration::from_millis(300));
         let mut heard = eventually("a last job is rung for", SOON, async || {
-            last.push(job().insert(database).await);
-            tokio::time::timeout(Duration::from_millis(300), self.heard_any(&last)).await.ok()
+            let newest = job().insert(database).await;
+            tried.push(newest);
+            let heard = tokio::time::timeout(patience, self.heard_with(newest)).await.ok();
+            patience *= 2;
+            heard
         })
         .await;
-        heard.jobs.retain(|job| !last.contains(job));
+        heard.jobs.retain(|job| !tried.contains(job));
         heard
     }
 
-    async fn heard_any(&self, jobs: &[u64]) -> Heard {
-        eventually("one of them", SOON, async || {
+    async fn heard_with(&self, job: u64) -> Heard {
+        eventually("the job is rung for", SOON, async || {
             let heard = self.heard();
-            heard.jobs.iter().any(|job| jobs.contains(job)).then_some(heard)
+            heard.jobs.contains(&job).then_some(heard)
         })
         .await
     }

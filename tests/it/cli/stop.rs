@@ -8,7 +8,7 @@ use crate::support::service::Service;
 use crate::support::wait::until;
 use mysql_async::{Row, Value};
 use rustix::process::Signal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a stop may take beyond `drain_secs`.
 pub const BEYOND_DRAIN: Duration = Duration::from_secs(2);
@@ -20,12 +20,8 @@ pub fn draining(secs: u64) -> String {
 
 /// Sends the signal and asserts that the service ends within the drain and two seconds; its exit code.
 pub async fn assert_ends_in_time(service: &mut Service, signal: Signal, drain_secs: u64) -> Option<i32> {
-    let begun = Instant::now();
     service.signal(signal);
-    let bound = Duration::from_secs(drain_secs) + BEYOND_DRAIN;
-    let status = service.wait_for_exit(bound).await;
-    assert!(begun.elapsed() <= bound, "it took {:?}:\n{}", begun.elapsed(), service.lines().join("\n"));
-    status.code()
+    service.wait_for_exit(Duration::from_secs(drain_secs) + BEYOND_DRAIN).await.code()
 }
 
 /// All that a person sees of a job.

@@ -15,7 +15,7 @@ use mysql_async::prelude::Queryable;
 use std::time::{Duration, Instant};
 
 /// How long before the change the writers begin, in seconds.
-const LEAD: i64 = 6;
+const LEAD: i64 = 12;
 /// Seconds that come twice or never: so few that all of them pass while the test looks, and an hour, as in life.
 const SPANS: [i64; 2] = [SHORT, 3_600];
 const SHORT: i64 = 4;

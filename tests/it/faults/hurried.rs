@@ -3,7 +3,7 @@
 use super::checker::check;
 use super::load::Written;
 use super::visibility::{semi_sync, semi_sync_switch};
-use super::{NO_SWEEP, following, ledger, stage_without_load, stage_without_load_on};
+use super::{NO_SWEEP, ledger, settled, stage_without_load, stage_without_load_on};
 use crate::support::factory::job;
 use crate::support::server::OwnServer;
 use mysql_async::prelude::Queryable;
@@ -17,8 +17,7 @@ const PAIRS: u64 = 300;
 async fn a_row_that_is_logged_as_a_statement_before_it_is_committed_is_not_left_to_the_next_sweep() {
     let server = OwnServer::start(&semi_sync()).await;
     let (database, receiver) = stage_without_load_on(server.access()).await;
-    let mut service = following(&database.ini(NO_SWEEP)).await;
-    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    let mut service = settled(&database.ini(NO_SWEEP)).await;
     database.execute(&format!("SET GLOBAL {} = 1", semi_sync_switch())).await;
     let mut conn = database.conn().await;
     conn.query_drop("SET SESSION binlog_format = 'STATEMENT'").await.unwrap();
@@ -38,10 +37,9 @@ async fn a_row_that_is_logged_as_a_statement_before_it_is_committed_is_not_left_
 async fn a_change_that_is_shown_by_the_log_before_it_is_committed_is_not_taken_for_what_was_before() {
     let server = OwnServer::start(&semi_sync()).await;
     let (database, receiver) = stage_without_load_on(server.access()).await;
-    let mut service = following(&database.ini(NO_SWEEP)).await;
     let scheduled = job().url(receiver.url("/work?scheduled")).run_at_in(3_600_000).insert(&database).await;
     let ended = job().url(receiver.url("/work?ended")).set("state", "discarded").insert(&database).await;
-    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    let mut service = settled(&database.ini(NO_SWEEP)).await;
     database.execute(&format!("SET GLOBAL {} = 1", semi_sync_switch())).await;
     let mut waiting = Vec::new();
     for (id, change) in [(scheduled, "run_at = NOW(6)"), (ended, "state = 'available', run_at = NOW(6)")] {
@@ -64,8 +62,7 @@ async fn a_change_that_is_shown_by_the_log_before_it_is_committed_is_not_taken_f
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_are_made_due_right_after_they_were_enqueued_for_later_are_called_at_once() {
     let (database, receiver) = stage_without_load().await;
-    let mut service = following(&database.ini(NO_SWEEP)).await;
-    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    let mut service = settled(&database.ini(NO_SWEEP)).await;
     let mut conn = database.conn().await;
     conn.query_drop("SET time_zone = '+00:00'").await.unwrap();
     let url = receiver.url("/work");

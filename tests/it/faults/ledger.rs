@@ -61,7 +61,8 @@ pub fn assert_lost_to(service: &Service, cause: &str) -> u64 {
     lost
 }
 
-fn field(line: &str, name: &str) -> Option<String> {
+/// What a line says that this field is.
+pub(super) fn field(line: &str, name: &str) -> Option<String> {
     let value = line.split_whitespace().find_map(|word| word.strip_prefix(&format!("{name}=")))?;
     Some(value.trim_matches('"').to_owned())
 }

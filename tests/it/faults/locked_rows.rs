@@ -148,6 +148,18 @@ async fn rows_that_an_application_keeps_locked_under_the_load_of_eight_writers_w
     all_stop(services, &[]).await;
 }
 
+/// How many of these sessions wait for a row that another one has locked.
+async fn waiting_for_rows(database: &TestDatabase, sessions: &[u32]) -> usize {
+    // The server looks anew only where nobody has asked for a tenth of a second.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let list = sessions.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let waiting = format!(
+        "SELECT COUNT(*) FROM information_schema.innodb_trx \
+         WHERE trx_state = 'LOCK WAIT' AND trx_mysql_thread_id IN ({list})"
+    );
+    database.query_one(&waiting).await
+}
+
 /// Other transactions wait for rows that are not committed yet, and have them from the moment on in which the log shows
 /// them: only these wait.
 #[tokio::test(flavor = "multi_thread")]
@@ -164,16 +176,18 @@ async fn rows_that_another_transaction_locks_as_they_are_committed_wait_alone() 
         let first: u64 = writer.query_first("SELECT LAST_INSERT_ID()").await.unwrap().unwrap();
         let jobs: HashSet<u64> = (first..first + 20).collect();
         let seized: HashSet<u64> = (first..first + 20).step_by(4).collect();
-        let mut keepers = JoinSet::new();
+        let (mut keepers, mut sessions) = (JoinSet::new(), Vec::new());
         for id in &seized {
             let (mut keeper, id) = (database.conn().await, *id);
+            sessions.push(keeper.id());
             keepers.spawn(async move {
                 let lock = format!("START TRANSACTION; SELECT id FROM queued_job WHERE id = {id} FOR UPDATE");
                 keeper.query_drop(lock).await.unwrap();
                 keeper
             });
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let all_wait = async || waiting_for_rows(&database, &sessions).await == sessions.len();
+        until("each of them waits for its row", Duration::from_secs(20), all_wait).await;
         writer.query_drop("COMMIT").await.unwrap();
         let keepers = keepers.join_all().await;
         let called = || receiver.requests().into_iter().filter_map(|call| call.job_id()).collect::<HashSet<_>>();

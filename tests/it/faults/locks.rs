@@ -66,9 +66,9 @@ async fn all_connections_of_one_of_two_dispatchers_cut_under_load_double_nothing
     let load = Load::start(&database, &base(&receiver), (4, 60));
     for _ in 0..times(6, 60) {
         tokio::time::sleep(Duration::from_millis(400)).await;
+        let made = proxy.connections();
         proxy.cut_all();
         // Both connections of the lock, and those of the deeds.
-        let made = proxy.connections();
         until("the service is back", SETTLES, async || proxy.connections() >= made + 4).await;
     }
     let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;

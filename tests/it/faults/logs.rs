@@ -2,7 +2,7 @@
 
 use super::checker::check;
 use super::load::{Load, Written};
-use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, stage_on, times};
+use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, settled, stage_on, sweeps, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::proxy::Proxy;
@@ -11,7 +11,7 @@ use crate::support::server::OwnServer;
 use crate::support::service::Service;
 use crate::support::wait::until;
 use mysql_async::prelude::Queryable;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_flushed_and_purged_behind_us_under_load_loses_nothing() {
@@ -83,9 +83,7 @@ impl CutOff {
     async fn start(server: &OwnServer) -> CutOff {
         let (database, receiver) = stage_on(server.access()).await;
         let proxy = Proxy::start(database.server().address()).await;
-        let service = following(&database.ini_at(proxy.port(), ONLY_THE_LOG)).await;
-        // The second sweep of the start, 1.5 s after the first, is over when the connections break.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        let service = settled(&database.ini_at(proxy.port(), ONLY_THE_LOG)).await;
         let load = Load::start(&database, &base(&receiver), (4, 60));
         receiver.wait_for(ENOUGH, Duration::from_secs(20)).await;
         CutOff { database, receiver, proxy, service, load }
@@ -189,7 +187,7 @@ async fn begun_anew_in_silence(then: &str) {
     let server = OwnServer::start(&[]).await;
     let (database, receiver) = stage_on(server.access()).await;
     database.execute("CREATE TABLE noise (x LONGTEXT)").await;
-    let mut service = following(&database.ini("[sweep]\ninterval_secs: 4\n[retry]\njitter: 0\n")).await;
+    let mut service = settled(&database.ini("[sweep]\ninterval_secs: 4\n[retry]\njitter: 0\n")).await;
     job().url(receiver.url("/work")).insert_times(&database, 50).await;
     receiver.wait_for(50, Duration::from_secs(20)).await;
     assert_eq!(begin_anew(&database).await, Ok(()));
@@ -197,14 +195,22 @@ async fn begun_anew_in_silence(then: &str) {
     database.execute(then).await;
     service.wait_for_line("because=Gap", Duration::from_secs(20)).await;
     receiver.wait_for(51, Duration::from_secs(20)).await;
-    // The new log is followed: no sweep is needed.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let enqueued = Instant::now();
+    // Right after a sweep whose time had come: those that the gap asks for are over, or are not due for a while.
+    until("the sweeps come in their time again", SETTLES, async || has_swept_in_time(&service)).await;
+    let found_by_sweeps = sweeps::with_jobs(&service);
     job().url(receiver.url("/work")).insert(&database).await;
     receiver.wait_for(52, Duration::from_secs(20)).await;
-    assert!(enqueued.elapsed() < Duration::from_secs(1), "called after {:?}", enqueued.elapsed());
     let found = check(&database, &receiver, &Written::default()).await;
     found.assert_doubled_nothing();
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    // The new log is followed: no sweep was needed.
+    assert_eq!(sweeps::with_jobs(&service), found_by_sweeps, "a sweep found it:\n{}", service.lines().join("\n"));
     ledger::assert_lost_only_to(&service, &["lost_to_gap"]);
+}
+
+/// Whether a sweep was made for no other reason than its time since the service went on behind the gap.
+fn has_swept_in_time(service: &Service) -> bool {
+    let lines = service.lines();
+    let behind_the_gap = lines.iter().skip_while(|line| !line.contains("because=Gap"));
+    behind_the_gap.filter(|line| sweeps::is_whole(line)).any(|line| line.contains("cause: None"))
 }

@@ -18,7 +18,7 @@ async fn a_claim_that_is_committed_after_it_was_given_up_is_found_and_called() {
     let (database, receiver) = stage_without_load_on(server.access()).await;
     let proxy = Proxy::start(database.server().address()).await;
     let mut service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
-    job().url(receiver.url("/work")).run_at_in(2_000).insert_times(&database, 5).await;
+    job().url(receiver.url("/work")).run_at_in(5_000).insert_times(&database, 5).await;
     database.execute(&format!("SET GLOBAL {} = 1", semi_sync_switch())).await;
     let committing = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE '%COMMIT%' \
                       OR state LIKE '%semi-sync%' OR state LIKE '%semisync%'";

@@ -27,10 +27,12 @@ pub mod plan;
 mod stops;
 mod stops_amid;
 mod story;
+mod sweeps;
 mod truncated;
 mod twins;
 mod vanished;
 mod visibility;
+mod watches;
 mod zones;
 mod zoo;
 
@@ -38,6 +40,8 @@ use crate::support::database::{TestDatabase, TestServer};
 use crate::support::receiver::Receiver;
 use crate::support::service::Service;
 use crate::support::turn::Turn;
+use crate::support::wait::until;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -66,10 +70,26 @@ fn settles() -> Duration {
 /// A service on the database that has begun to follow the log.
 async fn following(ini: &Path) -> Service {
     let service = Service::run(ini);
+    until_it_follows(&service, ini).await;
+    service
+}
+
+/// The same when the sweeps of its start are over too: no other one is due before its time, and none is because of the
+/// start. It tells its details, for these tell of the sweeps.
+async fn settled(ini: &Path) -> Service {
+    let service = Service::start([OsStr::new("-v"), OsStr::new("run"), ini.as_os_str()]);
+    let followed = until_it_follows(&service, ini).await;
+    let over = async || sweeps::of_the_start_are_over(&service, &followed);
+    until("the sweeps of the start are over", Duration::from_secs(20), over).await;
+    service
+}
+
+/// By the client that the settings are for; the line that tells it.
+async fn until_it_follows(service: &Service, ini: &Path) -> String {
     let line = service.wait_for_line("following the log", Duration::from_secs(20)).await;
     let client = if std::fs::read_to_string(ini).unwrap().contains("\npasswd: ") { "Plain" } else { "Secure" };
     assert!(line.contains(&format!("client={client}")), "{line}");
-    service
+    line
 }
 
 /// So many services on one configuration, all of which follow the log.

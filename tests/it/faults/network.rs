@@ -4,7 +4,7 @@ use super::batches::Batches;
 use super::checker::{Found, check};
 use super::load::Load;
 use super::plan::answer_by_plan;
-use super::{ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, following, ledger, report, stage, times};
+use super::{ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, ledger, report, settled, stage, times};
 use crate::support::database::TestServer;
 use crate::support::proxy::{CutPoint, Fault, Mode, Proxy, Way};
 use crate::support::wait::until;
@@ -164,7 +164,7 @@ async fn a_stream_or_a_lock_whose_connection_is_disturbed_under_load_costs_no_jo
 async fn a_stalled_network_delays_jobs_and_loses_none() {
     let (database, receiver) = stage().await;
     let proxy = Proxy::start(database.server().address()).await;
-    let mut service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
+    let mut service = settled(&database.ini_at(proxy.port(), NO_SWEEP)).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
     for _ in 0..times(2, 20) {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -184,12 +184,11 @@ async fn a_stalled_network_delays_jobs_and_loses_none() {
 async fn half_open_connections_are_given_up_and_lose_nothing() {
     let (database, receiver) = stage().await;
     let proxy = Proxy::start(database.server().address()).await;
-    let mut service =
-        following(&database.ini_at(proxy.port(), &format!("{NO_SWEEP}[dispatch]\ndrain_secs: 5\n"))).await;
+    let mut service = settled(&database.ini_at(proxy.port(), &format!("{NO_SWEEP}[dispatch]\ndrain_secs: 5\n"))).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
     for _ in 0..times(1, 3) {
-        // The second sweep of the start, 1.5 s after the first, is over.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        let calls = receiver.count();
+        receiver.wait_for(calls + ENOUGH, Duration::from_secs(60)).await;
         proxy.half_open();
         tokio::time::sleep(Duration::from_secs(3)).await;
         proxy.pass();
@@ -209,7 +208,7 @@ async fn half_open_connections_are_given_up_and_lose_nothing() {
 async fn a_trickling_network_under_load_is_slow_and_loses_nothing() {
     let (database, receiver) = stage().await;
     let proxy = Proxy::start(database.server().address()).await;
-    let mut service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
+    let mut service = settled(&database.ini_at(proxy.port(), NO_SWEEP)).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
     for _ in 0..times(2, 20) {
         let calls = receiver.count();
@@ -232,10 +231,9 @@ async fn one_of_two_dispatchers_whose_network_stalls_or_swallows_under_load_hold
     let (database, receiver) = stage().await;
     let proxy = Proxy::start(database.server().address()).await;
     let settings = format!("{NO_SWEEP}[dispatch]\ndrain_secs: 5\n");
-    let services =
-        [following(&database.ini_at(proxy.port(), &settings)).await, following(&database.ini(NO_SWEEP)).await];
+    let services = [settled(&database.ini_at(proxy.port(), &settings)).await, settled(&database.ini(NO_SWEEP)).await];
     let load = Load::start(&database, &base(&receiver), (4, 60));
-    // Both have worked, and know of each other; the second sweeps of their starts are over.
+    // Both have worked, and know of each other.
     tokio::time::sleep(Duration::from_secs(2)).await;
     for swallows in [false, true] {
         if swallows {

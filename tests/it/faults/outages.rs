@@ -1,10 +1,12 @@
-//! The database away for longer than claims last.
+//! The database away for longer than claims last, or closed to writes.
 
 use super::checker::check;
 use super::kills::hold_first_tries;
+use super::limits::plain_account;
 use super::load::{Written, retries_of};
 use super::plan::Plan;
 use super::{NO_SWEEP, following, ledger, report, stage_on, times};
+use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::receiver::Gate;
 use crate::support::server::OwnServer;
@@ -12,36 +14,78 @@ use std::time::{Duration, Instant};
 
 /// So many results wait for the database: they are not written by the first statement that it takes.
 const CALLS: usize = 400;
+/// Rows of one INSERT: many, or the first calls would end before the last jobs are there; and few enough that their calls
+/// begin soon after their claim.
+const AT_ONCE: usize = 20;
 const MANY_CALLS: &str = "max_in_flight: 1000\nmax_in_flight_per_host: 1000\n";
 
-/// Half of the jobs have no retries: a rescue would end them as failures.
-#[tokio::test(flavor = "multi_thread")]
-async fn results_of_calls_that_ended_in_an_outage_longer_than_their_claims_are_written() {
-    for _ in 0..times(1, 8) {
+/// The database is gone, or it is there and takes no writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outage {
+    Gone,
+    ReadOnly,
+}
+
+impl Outage {
+    async fn begin(self, server: &mut OwnServer, database: &TestDatabase) {
+        match self {
+            Outage::Gone => server.kill().await,
+            Outage::ReadOnly => database.execute("SET GLOBAL read_only = 1").await,
+        }
+    }
+
+    async fn end(self, server: &mut OwnServer, database: &TestDatabase) {
+        match self {
+            Outage::Gone => server.start_again().await,
+            Outage::ReadOnly => database.execute("SET GLOBAL read_only = 0").await,
+        }
+    }
+
+    /// Half of the jobs have no retries: a rescue would end them as failures.
+    async fn leaves_results_to_be_written(self) {
         let mut server = OwnServer::start(&[]).await;
         let (database, receiver) = stage_on(server.access()).await;
         let gate = Gate::closed();
         hold_first_tries(&receiver, &gate);
-        let ini = database.ini(&format!("{NO_SWEEP}[dispatch]\nclaim_grace_secs: 1\n{MANY_CALLS}"));
+        // A server that only reads takes the writes of its administrators.
+        let settings = format!("{NO_SWEEP}[dispatch]\nclaim_grace_secs: 1\n{MANY_CALLS}");
+        let ini = database.ini_as(&plain_account(&database).await, database.server().port, &settings);
         let (mut first, mut second) = (following(&ini).await, following(&ini).await);
-        for plan in [Plan::Work, Plan::Once] {
-            let jobs = job().url(receiver.url(plan.path())).timeout(9).retry_delay(0);
-            jobs.retries(i64::from(retries_of(plan))).insert_times(&database, CALLS / 2).await;
+        for _ in 0..CALLS / (2 * AT_ONCE) {
+            for plan in [Plan::Work, Plan::Once] {
+                let jobs = job().url(receiver.url(plan.path())).timeout(9).retry_delay(0);
+                jobs.retries(i64::from(retries_of(plan))).insert_at_once(&database, AT_ONCE).await;
+            }
         }
         receiver.wait_for(CALLS, Duration::from_secs(8)).await;
         let down = Instant::now();
-        server.kill().await;
+        self.begin(&mut server, &database).await;
         gate.open();
         // Their claims end ten seconds after they were made.
         tokio::time::sleep(Duration::from_secs(10)).await;
-        server.start_again().await;
+        self.end(&mut server, &database).await;
         let outage = down.elapsed();
         let found = check(&database, &receiver, &Written::default()).await;
         assert_eq!((found.calls, found.taken_back), (u32::try_from(CALLS).unwrap(), 0), "{found:?}");
-        report("outage longer than claims", format!("{found:?}, outage {outage:?}"));
+        report("outage longer than claims", format!("{self:?}: {found:?}, outage {outage:?}"));
         for service in [&mut first, &mut second] {
             assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
             ledger::assert_lost_only_to(service, &ledger::BROKEN);
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_calls_that_ended_in_an_outage_longer_than_their_claims_are_written() {
+    for _ in 0..times(1, 8) {
+        Outage::Gone.leaves_results_to_be_written().await;
+    }
+}
+
+/// Claims expire beside a dispatcher that lives, and another one looks at them, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_calls_that_ended_while_nobody_could_write_are_written() {
+    for _ in 0..times(1, 8) {
+        Outage::ReadOnly.leaves_results_to_be_written().await;
     }
 }

@@ -10,6 +10,7 @@ use crate::support::proxy::Proxy;
 use crate::support::receiver::{Answer, Gate, Receiver};
 use crate::support::server::OwnServer;
 use crate::support::service::Service;
+use crate::support::wait::until;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use rustix::process::Signal;
@@ -32,6 +33,20 @@ pub(super) async fn stop_in_time(service: &mut Service) -> Option<i32> {
     code
 }
 
+/// How many claims of the service stand.
+pub(super) async fn claims_of(database: &TestDatabase, service: &Service) -> u32 {
+    let pid = service.pid().as_raw_pid();
+    let sql = format!("SELECT COUNT(*) FROM queued_job WHERE state = 'executing' AND claimed_by LIKE '%:{pid}:%'");
+    database.query_one(&sql).await
+}
+
+/// How many calls did not end in the time that a stop gives them, as the service says: so many may be made twice.
+fn cut_off(service: &Service) -> u32 {
+    let lines = service.lines();
+    let told = lines.iter().filter(|line| line.contains("calls did not end in time"));
+    told.map(|line| ledger::field(line, "calls").expect(line).parse::<u32>().unwrap()).sum()
+}
+
 /// The load goes on without a service, and the next one does what is left.
 pub(super) async fn the_next_one_does_the_rest(database: &TestDatabase, receiver: &Receiver, load: Load) -> Found {
     let mut next = following(&database.ini(&settings())).await;
@@ -47,14 +62,17 @@ async fn stops_under_load_double_nothing_that_ended_in_time() {
     let (database, receiver) = stage().await;
     answer_by_plan(&receiver, Duration::from_millis(50));
     let load = Load::start(&database, &base(&receiver), (4, 60));
+    let mut late = 0;
     for _ in 0..times(2, 40) {
         let mut service = following(&database.ini(&settings())).await;
         let calls = receiver.count();
         receiver.wait_for(calls + 50, Duration::from_secs(20)).await;
         assert_eq!(stop_in_time(&mut service).await, Some(0));
+        // On a busy machine, our own handler may be late.
+        late += cut_off(&service);
     }
     let found = the_next_one_does_the_rest(&database, &receiver, load).await;
-    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    assert!(found.extra_calls <= late && found.taken_back == 0, "{found:?}, {late} calls cut off");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +82,8 @@ async fn a_stop_while_handlers_hang_gives_their_jobs_back() {
     let load = Load::start(&database, &base(&receiver), (4, 60));
     let mut service = following(&database.ini(&settings())).await;
     let hanging = job().url(receiver.url("/hang")).timeout(600).insert_times(&database, 10).await;
-    receiver.wait_for(100, Duration::from_secs(20)).await;
+    let all_hang = async || receiver.requests_for("/hang").len() == 10;
+    until("their handlers hang", Duration::from_secs(20), all_hang).await;
     assert_eq!(stop_in_time(&mut service).await, Some(0));
     let sql =
         format!("SELECT COUNT(*) FROM queued_job WHERE state = 'available' AND attempt = 0 AND id IN {hanging:?}");
@@ -72,7 +91,9 @@ async fn a_stop_while_handlers_hang_gives_their_jobs_back() {
     database.execute(&format!("UPDATE queued_job SET url = '{}' WHERE url LIKE '%/hang'", receiver.url("/work"))).await;
     let found = the_next_one_does_the_rest(&database, &receiver, load).await;
     assert_eq!(found.taken_back, 0, "{found:?}");
-    assert!(found.extra_calls <= 10, "{found:?}");
+    // These, and those of the load for which our own handler was late.
+    let late = cut_off(&service);
+    assert!(found.extra_calls <= late, "{found:?}, {late} calls cut off");
 }
 
 /// An application's session that keeps this job's row locked.
@@ -92,7 +113,8 @@ async fn a_stop_waits_for_no_row_that_an_application_keeps_locked() {
     let mut service = following(&database.ini(&settings())).await;
     let held = job().url(receiver.url("/held")).timeout(600).insert(&database).await;
     let hanging = job().url(receiver.url("/hang")).timeout(600).insert_times(&database, 10).await;
-    receiver.wait_for(100, Duration::from_secs(20)).await;
+    let all_called = async || receiver.requests_for("/held").len() == 1 && receiver.requests_for("/hang").len() == 10;
+    until("all of them are being called", Duration::from_secs(20), all_called).await;
     // One row's result is there, and cannot be written; another's job can't be given back. All others can.
     let (mut first, mut second) = (locking(&database, held).await, locking(&database, hanging[0]).await);
     gate.open();
@@ -131,9 +153,10 @@ async fn a_stop_while_the_network_stalls_swallows_or_refuses_ends_in_time() {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
         let code = stop_in_time(&mut service).await;
-        // Whatever could not be written stands in its row until the lock is free.
+        // Whatever could not be written stands in its row until the lock is free. What an earlier one left may still
+        // stand beside it, and was counted.
         drop(proxy);
-        let left: u32 = database.query_one("SELECT COUNT(*) FROM queued_job WHERE state = 'executing'").await;
+        let left = claims_of(&database, &service).await;
         assert!(code == Some(1) || left == 0, "{left} jobs in flight, and the exit code is {code:?}");
         in_flight += left;
     }

@@ -2,7 +2,9 @@
 
 use super::checker::{Found, check};
 use super::load::Written;
-use super::{NO_SWEEP, following, ledger, report, stage, stage_on, stage_without_load, stage_without_load_on, times};
+use super::{
+    NO_SWEEP, following, ledger, report, settled, stage, stage_on, stage_without_load, stage_without_load_on, times,
+};
 use crate::support::database::{TestDatabase, TestServer};
 use crate::support::factory::job;
 use crate::support::pair::Pair;
@@ -16,9 +18,8 @@ const WRITERS: usize = 8;
 
 /// So many single INSERTs of eight writers, as fast as they go; the sweep off.
 async fn write_and_check((database, receiver): &(TestDatabase, Receiver), jobs: usize) -> Found {
-    let mut service = following(&database.ini(NO_SWEEP)).await;
-    // The second look of the follower's start is a sweep; what is inserted after it has only the log.
-    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    // What is inserted after the sweeps of the start has only the log.
+    let mut service = settled(&database.ini(NO_SWEEP)).await;
     let mut writers = Vec::new();
     for _ in 0..WRITERS {
         let (mut conn, url) = (database.conn().await, receiver.url("/work"));
@@ -50,8 +51,7 @@ async fn every_single_insert_of_eight_writers_is_called_once_without_a_sweep() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_jobs_at_once_than_are_remembered_are_no_loss_of_the_log() {
     let (database, receiver) = stage().await;
-    let mut service = following(&database.ini(NO_SWEEP)).await;
-    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    let mut service = settled(&database.ini(NO_SWEEP)).await;
     let rows = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 500) \
                 SELECT 'post', '{url}', NOW(6) - INTERVAL 10 SECOND FROM numbers JOIN (SELECT n FROM numbers LIMIT {more}) AS more";
     // The log's reader remembers ten thousand of one transaction.
@@ -100,10 +100,10 @@ async fn a_server_that_waits_for_its_replica_shows_every_job() {
 async fn jobs_that_wait_for_a_replicas_acknowledgement_are_called_when_they_are_committed() {
     let server = OwnServer::start(&semi_sync()).await;
     let (database, receiver) = stage_without_load_on(server.access()).await;
-    let mut service = following(&database.ini(NO_SWEEP)).await;
-    tokio::time::sleep(Duration::from_millis(1_700)).await;
-    let enable = semi_sync_switch();
-    database.execute(&format!("SET GLOBAL {enable} = 1")).await;
+    let mut service = settled(&database.ini(NO_SWEEP)).await;
+    let (enable, timeout) = (semi_sync_switch(), semi_sync_switch().replace("enabled", "timeout"));
+    // The acknowledgement does not come, and the server waits for it until it is told not to.
+    database.execute(&format!("SET GLOBAL {timeout} = 60000; SET GLOBAL {enable} = 1")).await;
     let mut waiting = Vec::new();
     for _ in 0..WRITERS {
         let (mut conn, url) = (database.conn().await, receiver.url("/work"));
@@ -112,6 +112,7 @@ async fn jobs_that_wait_for_a_replicas_acknowledgement_are_called_when_they_are_
     }
     throughout("no uncommitted job is called", Duration::from_millis(1_500), async || receiver.count() == 0).await;
     assert!(waiting.iter().all(|writer| !writer.is_finished()), "they wait for the acknowledgement");
+    database.execute(&format!("SET GLOBAL {enable} = 0")).await;
     receiver.wait_for(WRITERS, Duration::from_secs(10)).await;
     let found = check(&database, &receiver, &Written::default()).await;
     assert_eq!((found.jobs, found.extra_calls), (WRITERS, 0), "{found:?}");

@@ -6,6 +6,7 @@ use crate::support::database::TestDatabase;
 use crate::support::receiver::{Answer, Gate, Receiver};
 use crate::support::server::OwnServer;
 use crate::support::service::Service;
+use crate::support::turn::Turn;
 use crate::support::wait::until;
 use std::time::Duration;
 
@@ -38,9 +39,7 @@ async fn start_on(server: &OwnServer, crowd: Crowd) -> Cost {
     let point =
         format!("UPDATE queued_job SET url = '{}' WHERE state IN ('available', 'executing')", receiver.url("/"));
     database.execute(&point).await;
-    let ini = database.ini(
-        "[dispatch]\nmax_in_flight: 200\nmax_in_flight_per_host: 200\ndrain_secs: 1\n[sweep]\ninterval_secs: 3600",
-    );
+    let ini = database.ini("[dispatch]\nmax_in_flight: 200\nmax_in_flight_per_host: 200\n[sweep]\ninterval_secs: 3600");
     let before = rows_read(&database).await;
     let mut service = Service::run(&ini);
     receiver.wait_for(200, SOON).await;
@@ -68,6 +67,7 @@ fn memory(service: &Service) -> u64 {
 
 #[tokio::test]
 async fn a_start_reads_no_more_of_a_large_table_than_of_a_small_one() {
+    let _turn = Turn::take().await;
     let server = OwnServer::start(&["--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"]).await;
     let small = start_on(&server, SMALL).await;
     let large = start_on(&server, large()).await;

@@ -67,8 +67,13 @@ impl JobRow {
 
     /// Inserts the row and gives its key.
     pub async fn insert(&self, database: &TestDatabase) -> u64 {
-        let values = self.columns.iter().flat_map(|(.., values)| values.clone()).collect();
-        database.insert(&self.statement(), values).await
+        self.insert_at_once(database, 1).await
+    }
+
+    /// Inserts so many of the row by one statement, and gives the first key.
+    pub async fn insert_at_once(&self, database: &TestDatabase, count: usize) -> u64 {
+        let values: Vec<Value> = self.columns.iter().flat_map(|(.., values)| values.clone()).collect();
+        database.insert(&self.statement(count), vec![values; count].concat()).await
     }
 
     /// Inserts the row so many times, each in its own transaction, and gives the keys.
@@ -80,10 +85,11 @@ impl JobRow {
         keys
     }
 
-    fn statement(&self) -> String {
+    fn statement(&self, count: usize) -> String {
         let names: Vec<&str> = self.columns.iter().map(|(name, ..)| name.as_str()).collect();
         let expressions: Vec<&str> = self.columns.iter().map(|(_, expression, _)| expression.as_str()).collect();
-        format!("INSERT INTO queued_job ({}) VALUES ({})", names.join(", "), expressions.join(", "))
+        let rows = vec![format!("({})", expressions.join(", ")); count];
+        format!("INSERT INTO queued_job ({}) VALUES {}", names.join(", "), rows.join(", "))
     }
 }
 
@@ -96,7 +102,8 @@ pub async fn back_date(database: &TestDatabase, id: u64, secs: u64) {
 fn a_column_set_again_is_named_once() {
     let row = job().url("http://a/").url("http://b/").due_for(3);
     assert_eq!(
-        row.statement(),
-        "INSERT INTO queued_job (http_method, body, url, run_at) VALUES (?, ?, ?, NOW(6) + INTERVAL ? MICROSECOND)"
+        row.statement(2),
+        "INSERT INTO queued_job (http_method, body, url, run_at) VALUES (?, ?, ?, NOW(6) + INTERVAL ? MICROSECOND), \
+         (?, ?, ?, NOW(6) + INTERVAL ? MICROSECOND)"
     );
 }

@@ -8,16 +8,23 @@ mod trap;
 
 pub use trap::{CutPoint, Fault, Trap};
 
+use super::wait::eventually;
 use pump::{Link, pump};
 use replace::Replacement;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+/// A process that is being started has copies of our files until its program runs.
+const STARTED_WITHIN: Duration = Duration::from_secs(10);
+/// So many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// Which way bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +53,8 @@ pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
     acceptor: Mutex<Option<JoinHandle<()>>>,
+    /// Has the port while nothing is accepted there.
+    kept: Mutex<Option<TcpSocket>>,
 }
 
 struct Shared {
@@ -63,6 +72,7 @@ struct Shared {
 struct OneWay {
     mode: watch::Sender<Mode>,
     bytes: AtomicUsize,
+    swallowed: AtomicUsize,
 }
 
 impl Proxy {
@@ -79,7 +89,7 @@ impl Proxy {
             made: AtomicUsize::default(),
             open: AtomicUsize::default(),
         });
-        let proxy = Proxy { address, shared, acceptor: Mutex::default() };
+        let proxy = Proxy { address, shared, acceptor: Mutex::default(), kept: Mutex::default() };
         proxy.accept_on(listener);
         proxy
     }
@@ -132,18 +142,23 @@ impl Proxy {
         std::mem::take(&mut *self.shared.cut.lock().unwrap()).cancel();
     }
 
-    /// Refuses new connections; those of now stay.
+    /// Refuses new connections; those of now stay. The port stays ours, or another test might come to listen on it.
     pub async fn refuse(&self) {
         let acceptor = self.acceptor.lock().unwrap().take();
         if let Some(acceptor) = acceptor {
             acceptor.abort();
             let _ = acceptor.await;
+            // As long as there is a copy of the listener, connections are made, and nobody else can bind the port.
+            let kept = eventually("the port is free", STARTED_WITHIN, async || bound(self.address).ok()).await;
+            *self.kept.lock().unwrap() = Some(kept);
         }
     }
 
     /// Accepts again, on the same port.
+    #[allow(clippy::unused_async, reason = "the counterpart of `refuse`, and called like it")]
     pub async fn accept(&self) {
-        self.accept_on(TcpListener::bind(self.address).await.unwrap());
+        let kept = self.kept.lock().unwrap().take().expect("it refuses");
+        self.accept_on(kept.listen(BACKLOG).unwrap());
     }
 
     fn accept_on(&self, listener: TcpListener) {
@@ -182,6 +197,11 @@ impl Proxy {
     pub fn bytes(&self, way: Way) -> usize {
         self.shared.way(way).bytes.load(Ordering::SeqCst)
     }
+
+    /// How many bytes vanished on one way.
+    pub fn swallowed(&self, way: Way) -> usize {
+        self.shared.way(way).swallowed.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for Proxy {
@@ -217,8 +237,18 @@ impl Shared {
 
 impl OneWay {
     fn new() -> OneWay {
-        OneWay { mode: watch::Sender::new(Mode::Pass), bytes: AtomicUsize::default() }
+        let mode = watch::Sender::new(Mode::Pass);
+        OneWay { mode, bytes: AtomicUsize::default(), swallowed: AtomicUsize::default() }
     }
+}
+
+/// A socket that has the port and does not listen: connections to it are refused. Those that were accepted there do not
+/// hinder it.
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {

@@ -138,6 +138,7 @@ async fn send(link: &Link, way: Way, to: &mut WriteHalf<'_>, mut bytes: &[u8]) -
         let (length, pause) = match passing_mode(link, way).await {
             Mode::Swallow => {
                 link.is_lost();
+                link.shared.way(way).swallowed.fetch_add(bytes.len(), Ordering::SeqCst);
                 return Ok(());
             }
             Mode::Trickle { bytes: piece, every } => (piece.clamp(1, bytes.len()), every),

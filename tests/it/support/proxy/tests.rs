@@ -116,9 +116,10 @@ async fn a_connection_that_lost_bytes_carries_none_any_more() {
     let (echo, proxy, mut stream) = started().await;
     proxy.half_open();
     say(&mut stream, "lost").await;
-    tokio::time::sleep(A_MOMENT).await;
+    until("they are swallowed", SOON, async || proxy.swallowed(Way::ToServer) == 4).await;
     proxy.pass();
     say(&mut stream, "late").await;
+    until("the later ones too", SOON, async || proxy.swallowed(Way::ToServer) == 8).await;
     assert!(timeout(A_MOMENT, stream.read_u8()).await.is_err());
     assert_eq!(echo.heard.load(Ordering::SeqCst), 0);
 }
@@ -179,19 +180,25 @@ async fn a_trap_cuts_between_the_bytes_and_their_answer() {
 async fn a_trap_makes_one_connection_stall_for_a_while_and_another_swallow() {
     let (echo, proxy, mut stream) = started().await;
     let mut other = TcpStream::connect(proxy.address()).await.unwrap();
-    let stall = Fault::Becomes(Mode::Stall, 4 * A_MOMENT);
-    let mut trap = proxy.fault_on(Way::ToServer, b"UPDATE", (CutPoint::BeforeAnswer, stall));
+    let stall = |time| (CutPoint::BeforeAnswer, Fault::Becomes(Mode::Stall, time));
+    let mut trap = proxy.fault_on(Way::ToServer, b"UPDATE", stall(SOON));
     say(&mut stream, "UPDATE;").await;
     trap.sprung(SOON).await;
     say(&mut other, "x").await;
     assert_eq!(hear(&mut other, 1).await.unwrap(), "x", "the others go on");
     assert!(timeout(A_MOMENT, stream.read_u8()).await.is_err());
-    assert_eq!(hear(&mut stream, 7).await.unwrap(), "UPDATE;");
+    let mut brief = TcpStream::connect(proxy.address()).await.unwrap();
+    proxy.fault_on(Way::ToServer, b"UPDATE", stall(A_MOMENT));
+    let start = std::time::Instant::now();
+    say(&mut brief, "UPDATE;").await;
+    assert_eq!(hear(&mut brief, 7).await.unwrap(), "UPDATE;", "a stall ends");
+    assert!(start.elapsed() >= A_MOMENT, "{:?}", start.elapsed());
     let swallow = Fault::Becomes(Mode::Swallow, SOON);
     proxy.fault_on(Way::ToServer, b"lost", (CutPoint::BeforePassing, swallow));
     say(&mut other, "lost").await;
+    until("they are swallowed", SOON, async || proxy.swallowed(Way::ToServer) == 4).await;
     assert!(timeout(A_MOMENT, other.read_u8()).await.is_err());
-    assert_eq!(echo.heard.load(Ordering::SeqCst), 8);
+    assert_eq!(echo.heard.load(Ordering::SeqCst), 15);
 }
 
 #[tokio::test]
