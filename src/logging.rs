@@ -3,10 +3,15 @@
 //! Other crates' events are held at `warn` however verbose we are, and `RUST_LOG` can raise them to `info` at most:
 //! below that some of them show headers and packets, and so credentials.
 
+mod lines;
+
 use crate::job::printable::is_unprintable;
+use lines::Lines;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::panic::{self, PanicHookInfo};
+use std::sync::OnceLock;
+use std::time::Duration;
 use tracing::{Dispatch, Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{ParseError, filter_fn};
@@ -36,7 +41,15 @@ pub enum LoggingError {
     /// Something else in this process logs already.
     #[error("logging was begun a second time")]
     BegunTwice,
+    /// There is no thread for the lines.
+    #[error("the thread that writes log lines cannot be started: {0}")]
+    Thread(io::Error),
 }
+
+/// The lines on their way to stderr, once logging has begun.
+static LINES: OnceLock<Lines> = OnceLock::new();
+/// How long those that are left may take when the process ends, or when something breaks that may end it.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// The root of our own events' targets.
 const OURS: &str = "strings_queue";
@@ -45,10 +58,33 @@ const OURS: &str = "strings_queue";
 pub fn init(format: LogFormat, verbosity: i8) -> Result<(), LoggingError> {
     let filter = filter(verbosity, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
     let colours = format == LogFormat::Text && io::stderr().is_terminal();
-    let writer = move || OneLine { inner: io::stderr(), colours };
+    let lines = Lines::to(io::stderr(), tell_lost).map_err(LoggingError::Thread)?;
+    let lines = LINES.get_or_init(|| lines);
+    let writer = move || OneLine { inner: lines.clone(), colours };
     dispatch(format, filter, writer, colours).try_init().map_err(|_| LoggingError::BegunTwice)?;
     panic::set_hook(Box::new(tell_panic));
     Ok(())
+}
+
+/// Waits a moment until the lines so far are written.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush(LAST_LINES);
+    }
+}
+
+/// Says the last that is to be said on stderr, as it is, after all lines. A stderr that takes nothing is not waited for long.
+pub fn say_last(text: &str) {
+    match LINES.get() {
+        Some(lines) => drop(lines.clone().write_all(text.as_bytes())),
+        // A stderr that can't be written to leaves nobody to tell.
+        None => drop(io::stderr().write_all(text.as_bytes())),
+    }
+    flush();
+}
+
+fn tell_lost(lines: u64) {
+    tracing::warn!(lines, "log lines were lost: whoever reads them was too slow");
 }
 
 /// A panic as a line like all others, so that whoever reads them by machine sees it.
@@ -59,6 +95,7 @@ fn tell_panic(info: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or("unnamed");
     tracing::error!(location, thread, "a panic, which is a fault of this program: {}", text.unwrap_or("no message"));
+    flush();
 }
 
 fn filter(verbosity: i8, variable: Option<&str>) -> Result<EnvFilter, LoggingError> {

@@ -3,9 +3,13 @@
 use super::error::StreamError;
 use crate::followed::BinlogPosition;
 use crate::wakeup::SweepCause;
+use std::time::Duration;
 
 /// So many streams in a row that ended at the place where they began: there is something that can't be read.
 const STUCK: u32 = 5;
+
+/// A stream that lived this long was a success, unless it was silence that ended it.
+pub(super) const HEALTHY: Duration = Duration::from_secs(10);
 
 /// Where a stream starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,14 +49,25 @@ impl<S: PartialEq> Resume<S> {
         }
     }
 
-    /// A stream ended at that bookmark; `opened`: the server had begun to send.
-    pub(super) fn stream_ended(&mut self, bookmark: &BinlogPosition, opened: bool, error: &StreamError) {
+    /// How much longer than is usual the next stream may wait for an event: twice as long each time that one ended where it
+    /// began, for the event there may be so large that it takes its time.
+    pub(super) fn patience(&self, usual: Duration) -> Duration {
+        usual.saturating_mul(1 << self.stuck.min(STUCK))
+    }
+
+    /// A stream ended at that bookmark, so long after the server had begun to send; none: it never had.
+    pub(super) fn stream_ended(&mut self, bookmark: &BinlogPosition, lived: Option<Duration>, error: &StreamError) {
+        let opened = lived.is_some();
         self.ever_open |= opened;
+        // What can't be read ends a stream at once: this one was cut off while there was nothing to read.
+        let was_idle = lived.is_some_and(|lived| lived >= HEALTHY)
+            && matches!(error, StreamError::Closed(_) | StreamError::Server { .. });
         // The reader of a server that was left is gone, and with it the place that it had come to.
         if error.is_position_lost() || matches!(error, StreamError::Moved) {
             self.bookmark = None;
         } else if opened {
-            self.stuck = if self.bookmark.as_ref() == Some(bookmark) { self.stuck + 1 } else { 0 };
+            let is_stuck = self.bookmark.as_ref() == Some(bookmark) && !was_idle;
+            self.stuck = if is_stuck { self.stuck + 1 } else { 0 };
             self.bookmark = Some(bookmark.clone());
         }
     }
@@ -73,7 +88,7 @@ mod tests {
     fn opened_at(offset: u64) -> Resume<&'static str> {
         let mut resume = Resume::new();
         assert_eq!(resume.start("a", at(100)), Start { position: at(100), cause: SweepCause::Start });
-        resume.stream_ended(&at(offset), true, &closed());
+        resume.stream_ended(&at(offset), Some(Duration::from_secs(1)), &closed());
         resume
     }
 
@@ -86,7 +101,7 @@ mod tests {
     fn a_stream_that_never_opened_leaves_the_start_a_start() {
         let mut resume = Resume::new();
         resume.start("a", at(100));
-        resume.stream_ended(&at(100), false, &closed());
+        resume.stream_ended(&at(100), None, &closed());
         assert_eq!(resume.start("a", at(200)), Start { position: at(200), cause: SweepCause::Start });
     }
 
@@ -94,10 +109,31 @@ mod tests {
     fn a_lost_position_another_server_and_a_new_log_are_gaps() {
         let gap = Start { position: at(200), cause: SweepCause::Gap };
         let mut resume = opened_at(150);
-        resume.stream_ended(&at(150), false, &StreamError::Server { code: 1236, message: "purged".into() });
+        resume.stream_ended(&at(150), None, &StreamError::Server { code: 1236, message: "purged".into() });
         assert_eq!(resume.start("a", at(200)), gap);
         assert_eq!(opened_at(150).start("b", at(200)), gap);
         assert_eq!(opened_at(201).start("a", at(200)), gap);
+    }
+
+    #[test]
+    fn streams_that_are_cut_off_in_idleness_are_taken_up_where_they_were_however_often() {
+        let mut resume = opened_at(150);
+        for _ in 0..2 * STUCK {
+            resume.stream_ended(&at(150), Some(HEALTHY), &closed());
+            assert_eq!(resume.start("a", at(150)).cause, SweepCause::Resumed);
+        }
+    }
+
+    #[test]
+    fn an_event_that_takes_its_time_gets_more_each_time() {
+        let (mut resume, usual) = (opened_at(150), Duration::from_secs(10));
+        assert_eq!(resume.patience(usual), usual);
+        for times in [2, 4, 8] {
+            resume.stream_ended(&at(150), Some(usual * 2), &StreamError::Silent(usual));
+            assert_eq!(resume.patience(usual), usual * times);
+        }
+        resume.stream_ended(&at(900), Some(usual * 2), &closed());
+        assert_eq!(resume.patience(usual), usual);
     }
 
     #[test]
@@ -105,7 +141,7 @@ mod tests {
         let mut resume = opened_at(150);
         for _ in 0..STUCK {
             assert_eq!(resume.start("a", at(900)).cause, SweepCause::Resumed);
-            resume.stream_ended(&at(150), true, &StreamError::Malformed);
+            resume.stream_ended(&at(150), Some(Duration::from_secs(1)), &StreamError::Malformed);
         }
         assert_eq!(resume.start("a", at(900)), Start { position: at(900), cause: SweepCause::Gap });
     }

@@ -6,7 +6,7 @@
 use super::error::StreamError;
 use super::event::EventHeader;
 use super::follower::Follower;
-use super::stream::{SILENCE_BEYOND_HEARTBEAT, StreamRequest};
+use super::stream::StreamRequest;
 use crate::failpoints::failpoint;
 use crate::panics;
 use crate::store::connect_options;
@@ -46,7 +46,7 @@ pub(super) async fn read(request: StreamRequest, follower: Follower) -> (Option<
 }
 
 async fn follow(request: StreamRequest, mut follower: Follower) -> (Follower, StreamError) {
-    let patience = request.heartbeat + SILENCE_BEYOND_HEARTBEAT;
+    let patience = request.patience;
     // The library panics on some malformed packets, and on authentication plugins that it was built without.
     let reading = async {
         match open(&request).await {

@@ -28,6 +28,8 @@ pub(super) struct StreamRequest {
     pub(super) start: BinlogPosition,
     pub(super) server_id: u32,
     pub(super) heartbeat: Duration,
+    /// How long a whole event may take: the plain client's library goes by each of its pieces, and needs no more than usual.
+    pub(super) patience: Duration,
 }
 
 impl BinlogStream {

@@ -7,11 +7,11 @@
 use super::error::StreamError;
 use super::follower::{Follower, Surroundings};
 use super::layout::LayoutSlot;
-use super::resume::{Resume, Start};
+use super::resume::{HEALTHY, Resume, Start};
 use super::server_id::ServerId;
 use super::source::{LogServer, LogSource};
 use super::status::LogStatus;
-use super::stream::{BinlogStream, StreamRequest};
+use super::stream::{BinlogStream, SILENCE_BEYOND_HEARTBEAT, StreamRequest};
 use super::table_map::TableName;
 use crate::config::{BinlogConfig, HostPort};
 use crate::followed::{BinlogPosition, Followed, Reading};
@@ -35,8 +35,6 @@ const SECOND_LOOK: Duration = Duration::from_millis(1500);
 const LAYOUT_PAUSE: Duration = Duration::from_millis(200);
 /// A server asked for shorter heartbeats would send nothing else, and for none at 0 seconds.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(500);
-/// A stream that lived this long was a success.
-const HEALTHY: Duration = Duration::from_secs(10);
 
 /// Keeps the log being followed, and rings for what it shows.
 #[derive(Debug)]
@@ -167,6 +165,7 @@ impl Watcher {
             start: start.position.clone(),
             server_id: self.server_id.number(),
             heartbeat: self.heartbeat,
+            patience: self.heartbeat + self.resume.patience(SILENCE_BEYOND_HEARTBEAT),
         };
         Ok(Plan { moves: server.moves, start, client, request, follower })
     }
@@ -208,7 +207,7 @@ impl Watcher {
         let lived = opened.get().map(Instant::elapsed);
         let transactions_read = follower.as_ref().map_or(0, Follower::transactions_read);
         let bookmark = follower.as_ref().map_or(&start.position, Follower::bookmark);
-        self.resume.stream_ended(bookmark, lived.is_some(), &error);
+        self.resume.stream_ended(bookmark, lived, &error);
         Ended { error, lived, transactions_read }
     }
 

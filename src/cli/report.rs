@@ -2,8 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::dispatch::ClientError;
-use crate::logging::LoggingError;
-use std::io::{self, Write};
+use crate::logging::{self, LoggingError};
 use std::process::ExitCode;
 
 /// Something failed.
@@ -14,9 +13,11 @@ const WRONG_USAGE: u8 = 2;
 /// Tells an error on stderr and gives the exit code: 0 clean, 1 failed, 2 wrong usage or settings.
 #[must_use]
 pub fn report(result: &anyhow::Result<()>) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    // A stderr that can't be written to leaves nobody to tell.
-    drop(io::stderr().write_all(told(error).as_bytes()));
+    let Err(error) = result else {
+        logging::flush();
+        return ExitCode::SUCCESS;
+    };
+    logging::say_last(&told(error));
     ExitCode::from(exit_code(error))
 }
 

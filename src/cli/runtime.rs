@@ -1,5 +1,6 @@
 //! What the commands that work for a while share: the runtime, and the signals that end it.
 
+use crate::logging;
 use anyhow::Context;
 use std::future::Future;
 use std::time::Duration;
@@ -54,6 +55,7 @@ async fn watch_signals(mut terminate: Signal, mut interrupt: Signal, stop: Cance
         }
         if stop.is_cancelled() {
             tracing::error!("second signal: ending at once; jobs in flight will be called again");
+            logging::flush();
             std::process::exit(FAILED);
         }
         stop.cancel();

@@ -3,9 +3,11 @@
 use super::slots::HostKey;
 use crate::reconnect::ReconnectPauses;
 use crate::store::{ClaimedJob, Session, StoreError, load_body};
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 /// How much of large bodies is in memory at once, in KiB: 256 MiB.
 const BUDGET_KIB: u32 = 256 * 1024;
@@ -40,26 +42,44 @@ impl Bodies {
         Bodies { session: Mutex::new(session), budget: Budget::default() }
     }
 
-    /// The job's body of so many bytes, and its part of the budget: to be held for as long as the call may need the
-    /// bytes. Waits for that part, and for the database, as long as it takes.
-    pub async fn load(&self, job: &ClaimedJob, length: u64, host: &HostKey) -> Result<(Vec<u8>, Part), BodyError> {
+    /// The job's body of so many bytes, which holds its part of the budget for as long as anybody has the bytes: the HTTP
+    /// client may have them beyond the call. Waits for that part, and for the database, as long as it takes. `reading` has since
+    /// when the database sends them, while it does.
+    pub async fn load(
+        &self,
+        job: &ClaimedJob,
+        length: u64,
+        (host, reading): (&HostKey, &StdMutex<Option<Instant>>),
+    ) -> Result<Bytes, BodyError> {
         let part = self.budget.take(host, u32::try_from(length / 1024).unwrap_or(u32::MAX)).await;
-        let bytes = self.load_large(job).await?.ok_or(BodyError::NotOurs)?;
-        Ok((bytes, part))
+        let bytes = self.load_large(job, reading).await?.ok_or(BodyError::NotOurs)?;
+        Ok(Bytes::from_owner(Accounted { bytes, _part: part }))
     }
 
-    async fn load_large(&self, job: &ClaimedJob) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn load_large(
+        &self,
+        job: &ClaimedJob,
+        reading: &StdMutex<Option<Instant>>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let mut pauses = ReconnectPauses::default();
         loop {
-            let loaded = load_body(&mut *self.session.lock().await, job).await;
+            let mut session = self.session.lock().await;
+            set(reading, Some(Instant::now()));
+            let loaded = load_body(&mut session, job).await;
+            drop(session);
             match loaded {
                 Err(error) if !error.is_of_the_rows() => {
+                    set(reading, None);
                     tokio::time::sleep(pauses.next_pause()).await;
                 }
                 other => return other,
             }
         }
     }
+}
+
+fn set(reading: &StdMutex<Option<Instant>>, since: Option<Instant>) {
+    *reading.lock().unwrap_or_else(PoisonError::into_inner) = since;
 }
 
 /// The memory that large bodies may have.
@@ -69,9 +89,21 @@ struct Budget {
     by_host: StdMutex<HashMap<HostKey, Arc<Semaphore>>>,
 }
 
+/// A body with its part of the budget.
+struct Accounted {
+    bytes: Vec<u8>,
+    _part: Part,
+}
+
+impl AsRef<[u8]> for Accounted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// One body's part of the budget; given back when dropped. The fields are held, never read.
 #[derive(Debug)]
-pub struct Part {
+struct Part {
     _of_host: Option<OwnedSemaphorePermit>,
     _of_all: Option<OwnedSemaphorePermit>,
 }

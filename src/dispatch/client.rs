@@ -5,6 +5,7 @@ use super::redirects::{SendError, redirect, target};
 use super::request::CallSpec;
 use crate::config::{ApiConfig, Config, NetworkSet};
 use crate::job::{Attempt, JobId};
+use bytes::Bytes;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Request, Response, Url};
@@ -20,6 +21,9 @@ const ATTEMPT: HeaderName = HeaderName::from_static("strings-queue-attempt");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// How long an unused connection to a handler is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How long a handler may leave unread what it was sent, as a large body that waits for a free worker; and how long one that
+/// vanished may be waited for. The library would allow 30 seconds, whatever time the call has.
+const UNREAD_FOR: Duration = Duration::from_secs(300);
 /// How often a connection of HTTP/2 is asked whether it lives, and how long it may take to answer.
 const PING_EVERY: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,6 +51,8 @@ pub struct CallClient {
     api: ApiConfig,
     denied: Arc<NetworkSet>,
     max_redirects: usize,
+    /// It knows no certificate authorities, for there are none.
+    trusts_nobody: bool,
 }
 
 impl CallClient {
@@ -54,11 +60,21 @@ impl CallClient {
     pub fn new(config: &Config) -> Result<CallClient, ClientError> {
         install_tls_provider();
         let denied = Arc::new(config.http.deny_networks.clone());
-        let client = match &config.http.ca_file {
-            Some(file) => with_more_authorities(config, &denied, file)?,
+        let (client, trusts_nobody) = match &config.http.ca_file {
+            Some(file) => (with_more_authorities(config, &denied, file)?, false),
             None => with_the_machines_authorities(config, &denied)?,
         };
-        Ok(CallClient { client, api: config.api.clone(), denied, max_redirects: config.http.max_redirects })
+        let (api, max_redirects) = (config.api.clone(), config.http.max_redirects);
+        Ok(CallClient { client, api, denied, max_redirects, trusts_nobody })
+    }
+
+    /// Another one in this one's place. One that has lost the authorities, as where no more files can be opened, is none.
+    pub fn renewed(&self, config: &Config) -> Result<CallClient, ClientError> {
+        let client = CallClient::new(config)?;
+        if client.trusts_nobody && !self.trusts_nobody {
+            return Err(ClientError::Build("the certificate authorities could not be read".to_owned()));
+        }
+        Ok(client)
     }
 
     /// Whether the URL's own address may be called; a name is checked when it is resolved.
@@ -71,7 +87,7 @@ impl CallClient {
         &self,
         (job, attempt): (JobId, Attempt),
         call: &CallSpec,
-        body: Option<Vec<u8>>,
+        body: Option<Bytes>,
     ) -> Result<Request, reqwest::Error> {
         let number = HeaderValue::from(job.0);
         let mut builder = self
@@ -124,6 +140,7 @@ fn builder(config: &Config, denied: &Arc<NetworkSet>) -> ClientBuilder {
         .pool_idle_timeout(KEEP_ALIVE)
         .pool_max_idle_per_host(config.dispatch.max_in_flight_per_host)
         .tcp_nodelay(true)
+        .tcp_user_timeout(UNREAD_FOR)
         // One connection of HTTP/2 carries many calls: a dead one must not swallow them until TCP gives it up.
         .http2_keep_alive_interval(PING_EVERY)
         .http2_keep_alive_timeout(PING_TIMEOUT)
@@ -136,17 +153,19 @@ fn builder(config: &Config, denied: &Arc<NetworkSet>) -> ClientBuilder {
         .no_proxy()
 }
 
-/// Plain HTTP needs no authorities, so their lack is no reason not to start.
-fn with_the_machines_authorities(config: &Config, denied: &Arc<NetworkSet>) -> Result<Client, ClientError> {
-    builder(config, denied).build().or_else(|error| {
-        let client = builder(config, denied).tls_certs_only([]).build().map_err(|_| build_error(&error))?;
-        tracing::warn!(
-            error = innermost(&error),
-            "https handlers can't be called, for this machine knows no certificate authorities: \
-             install ca-certificates, or name a file in [http] ca_file"
-        );
-        Ok(client)
-    })
+/// Plain HTTP needs no authorities, so their lack is no reason not to start; true if they lack.
+fn with_the_machines_authorities(config: &Config, denied: &Arc<NetworkSet>) -> Result<(Client, bool), ClientError> {
+    let error = match builder(config, denied).build() {
+        Ok(client) => return Ok((client, false)),
+        Err(error) => error,
+    };
+    let client = builder(config, denied).tls_certs_only([]).build().map_err(|_| build_error(&error))?;
+    tracing::warn!(
+        error = innermost(&error),
+        "https handlers can't be called, for this machine knows no certificate authorities: \
+         install ca-certificates, or name a file in [http] ca_file"
+    );
+    Ok((client, true))
 }
 
 fn with_more_authorities(config: &Config, denied: &Arc<NetworkSet>, file: &Path) -> Result<Client, ClientError> {

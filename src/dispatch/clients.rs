@@ -10,6 +10,7 @@ use super::redirects::SendError;
 use super::request::CallSpec;
 use crate::config::Config;
 use crate::job::{Attempt, JobId};
+use bytes::Bytes;
 use reqwest::{Request, Response, Url};
 use rustix::io::Errno;
 use std::error::Error;
@@ -61,7 +62,7 @@ impl Clients {
         &self,
         job: (JobId, Attempt),
         call: &CallSpec,
-        body: Option<Vec<u8>>,
+        body: Option<Bytes>,
     ) -> Result<Request, reqwest::Error> {
         self.now().request(job, call, body)
     }
@@ -80,7 +81,7 @@ impl Clients {
         tracing::warn!("no more files can be opened: kept connections are closed, and calls wait; raise `ulimit -n`");
         now.renewed = Some(Instant::now());
         now.spare.clear();
-        match CallClient::new(&self.config) {
+        match now.client.renewed(&self.config) {
             Ok(client) => now.client = Arc::new(client),
             Err(error) => tracing::warn!(%error, "kept connections stay open"),
         }

@@ -1,6 +1,6 @@
 //! Executor: makes the call of one claimed job, as named steps.
 
-use super::bodies::{Bodies, Part};
+use super::bodies::Bodies;
 use super::clients::{Clients, is_out_of_files};
 use super::network::denied_by;
 use super::records::{Ahead, Ended, Record};
@@ -13,8 +13,10 @@ use crate::failpoints::failpoint;
 use crate::job::{Attempt, JobId, Outcome, Retryable, messages};
 use crate::panics;
 use crate::store::{Body, ClaimedJob, HistoryLine};
+use bytes::Bytes;
 use reqwest::{Request, Response};
 use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::Instant;
@@ -46,8 +48,6 @@ struct Prepared {
     request: Box<Request>,
     /// How long the whole call may take.
     timeout: Duration,
-    /// The large body's part of the memory; held until the call has ended.
-    part: Option<Part>,
 }
 
 /// Makes calls. Share it in an `Arc`.
@@ -102,7 +102,7 @@ impl Executor {
         }
         let (calling, clock_micros) = (calling_line(&job), job.claimed_at_micros);
         failpoint!("before-call");
-        let Prepared { request, timeout, part: _part } = match self.prepare(job, host).await {
+        let Prepared { request, timeout } = match self.prepare(job, host).await {
             Ok(prepared) => prepared,
             Err(outcome) => return Called::not(outcome),
         };
@@ -142,31 +142,31 @@ impl Executor {
         let spec = check_row(&job.method, &job.url, job.timeout_secs, self.http.max_timeout_secs)
             .map_err(|unusable| permanent(unusable.to_string()))?;
         self.client.check(&spec.url).map_err(|denied| permanent(denied.to_string()))?;
-        let (body, part) = self.load_body(&mut job, host).await?;
+        let body = self.load_body(&mut job, host).await?;
         let request = self
             .client
             .request((job.id, job.attempt), &spec, body)
             .map_err(|error| permanent(format!("unusable request: {}", cause(error))))?;
-        Ok(Prepared { request: Box::new(request), timeout: spec.timeout, part })
+        Ok(Prepared { request: Box::new(request), timeout: spec.timeout })
     }
 
-    /// A body that is not there in time gives the job back, so that its call never outlives the claim.
-    async fn load_body(
-        &self,
-        job: &mut ClaimedJob,
-        host: &HostKey,
-    ) -> Result<(Option<Vec<u8>>, Option<Part>), Outcome> {
+    /// A body that is not there in time gives the job back, so that its call never outlives the claim. Where it was on its
+    /// way for most of that time, that is a failure: it would be so for ever.
+    async fn load_body(&self, job: &mut ClaimedJob, host: &HostKey) -> Result<Option<Bytes>, Outcome> {
         let length = match std::mem::replace(&mut job.body, Body::Absent) {
-            Body::Absent => return Ok((None, None)),
-            Body::Here(bytes) => return Ok((Some(bytes), None)),
+            Body::Absent => return Ok(None),
+            Body::Here(bytes) => return Ok(Some(bytes.into())),
             Body::InTable(length) => length,
         };
+        let (begun, reading) = (Instant::now(), Mutex::new(None));
         // Few jobs have one; boxed, it takes no room in the state of all others.
-        let loading = Box::pin(tokio::time::timeout_at(job.begin_by.into(), self.bodies.load(job, length, host)));
+        let load = self.bodies.load(job, length, (host, &reading));
+        let loading = Box::pin(tokio::time::timeout_at(job.begin_by.into(), load));
         tokio::select! {
             loaded = loading => match loaded {
-                Ok(Ok((bytes, part))) => Ok((Some(bytes), Some(part))),
+                Ok(Ok(bytes)) => Ok(Some(bytes)),
                 Ok(Err(error)) => Err(temporary(format!("the body could not be loaded: {error}"))),
+                Err(_) if is_most_of(begun, &reading) => Err(temporary(messages::BODY_TOO_SLOW.to_owned())),
                 Err(_) => Err(Outcome::Interrupted),
             },
             () = self.interrupt.cancelled() => Err(Outcome::Interrupted),
@@ -214,6 +214,11 @@ impl Executor {
         }
         Ok(Answer { status, headers, body })
     }
+}
+
+/// Whether what is under way since then, if it is, took most of the time until now.
+fn is_most_of(begun: Instant, since: &Mutex<Option<Instant>>) -> bool {
+    since.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|since| since.elapsed() * 2 > begun.elapsed())
 }
 
 fn calling_line(job: &ClaimedJob) -> HistoryLine {

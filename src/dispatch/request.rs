@@ -141,12 +141,13 @@ impl HostKeys {
     }
 }
 
-/// A URL up to its path: all that its host depends on. Without a scheme that is all of it, for such a text may be
-/// anything.
+/// A URL up to its path: all that its host depends on. Without a scheme, or without a host where it belongs, that is all of
+/// it, for such a text may be anything.
 fn beginning(url: &str) -> &str {
     let Some(authority) = url.find("://").map(|at| at + 3) else { return url };
     let length = url[authority..].find(['/', '\\', '?', '#']).unwrap_or(url.len() - authority);
-    &url[..authority + length]
+    // The host may stand behind more slashes than two.
+    if length == 0 { url } else { &url[..authority + length] }
 }
 
 /// The host that all unusable URLs count for.
@@ -208,7 +209,13 @@ mod tests {
         let mut hosts = HostKeys::default();
         let urls =
             ["http://web/a", "http://WEB:80?x", "https://web/", " http://web/", "http:/web/", "nonsense", "http:web"];
-        for url in urls.iter().chain(&urls).chain(&["http://web/b", "http://a@web#x", "http:///web/"]) {
+        for url in urls.iter().chain(&urls).chain(&[
+            "http://web/b",
+            "http://a@web#x",
+            "http:///web/",
+            "http:///other/",
+            "http:\\\\\\third/",
+        ]) {
             assert_eq!(hosts.of(url), host_key(url), "{url}");
         }
         for number in 0..=HOSTS_KEPT {

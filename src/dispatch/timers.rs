@@ -49,6 +49,12 @@ impl Timers {
         Some(job)
     }
 
+    /// Whether the job has one.
+    #[must_use]
+    pub fn has(&self, job: JobId) -> bool {
+        self.by_job.contains_key(&job)
+    }
+
     /// Drops a job's timer.
     pub fn cancel(&mut self, job: JobId) {
         if let Some(at) = self.by_job.remove(&job) {

@@ -4,6 +4,9 @@ pub use super::printable::one_line;
 use super::url_text::display_url;
 use super::{JobId, Outcome};
 
+/// The response of a job whose body the database did not send in time.
+pub const BODY_TOO_SLOW: &str = "(the body did not come from the database within half of claim_grace_secs; raise it)";
+
 /// The most characters of a response that a message shows.
 const SHOWN_CHARS: usize = 1_000;
 

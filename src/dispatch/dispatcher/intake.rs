@@ -129,6 +129,9 @@ impl Dispatcher {
                 tracing::debug!(?kind, jobs, rescued, more = ?found.more, ?because, "the table was searched");
                 if kind == SweepKind::Whole {
                     self.sweeping_because = Reasons::default();
+                    // What the log has told of by now is no loss of it.
+                    let hints = self.parts.wakeup.take();
+                    self.on_hints(hints);
                     // Those too that turned out to be gone meanwhile.
                     gone.extend_from_slice(&self.ended);
                     self.count_lost(because, &found, &gone);
@@ -227,9 +230,11 @@ impl Dispatcher {
             return;
         }
         let overdue = found.jobs.iter().filter(|job| job.due_in_micros < -LOST_AFTER_MICROS);
-        // One that is locked or not to be seen yet waits for its next look.
-        let told =
-            |job: &JobId| self.waiting.knows(*job) || self.misses.contains_key(job) || self.refused.contains(job);
+        // One that is locked or not to be seen yet waits for its next look, and one for later for its time, by our clock.
+        let told = |job: &JobId| {
+            let waits = self.waiting.knows(*job) || self.timers.has(*job);
+            waits || self.misses.contains_key(job) || self.refused.contains(job)
+        };
         let lost = overdue
             .filter(|job| self.homes.is_ours_beside(job.id, gone))
             .filter(|job| !told(&job.id) && !found.rescued.contains(&job.id))

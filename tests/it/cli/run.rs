@@ -90,6 +90,26 @@ async fn settings_that_are_not_there_exit_2() {
 }
 
 #[tokio::test]
+async fn a_reader_that_does_not_read_its_lines_and_does_not_go_away_holds_nothing_up() {
+    let database = TestDatabase::with_schema().await;
+    let mut command = program();
+    command.arg("-vv").arg("run").arg(database.ini(NO_SWEEP)).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let unread = child.stderr.take().unwrap();
+    let receiver = Receiver::start().await;
+    // Many times what a pipe holds.
+    let rows = vec![format!("('post', '{}')", receiver.url("/")); 1_000].join(", ");
+    database.execute(&format!("INSERT INTO queued_job (http_method, url) VALUES {rows}")).await;
+    let done = "SELECT COUNT(*) FROM queued_job WHERE state = 'completed'";
+    until("all jobs are done", SOON * 2, async || database.query_one::<u64>(done).await == 1_000).await;
+    let pid = rustix::process::Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let ended = tokio::time::timeout(SOON, child.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(0));
+    drop(unread);
+}
+
+#[tokio::test]
 async fn nobody_has_to_read_its_lines() {
     let database = TestDatabase::with_schema().await;
     let mut command = program();

@@ -3,7 +3,8 @@
 use super::checker::check;
 use super::load::{Load, Written};
 use super::{
-    ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, settled, stage, stage_on, stage_without_load_on, sweeps,
+    ENOUGH, NO_SWEEP, SETTLES, base, following_in_detail, ledger, settled, stage, stage_on, stage_without_load_on,
+    sweeps,
 };
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
@@ -89,7 +90,10 @@ async fn jobs_that_come_while_the_log_can_not_be_followed_are_lost_to_degraded()
 async fn jobs_that_come_in_an_outage_right_after_a_start_are_lost_to_degraded() {
     let server = OwnServer::start(&[]).await;
     let (database, receiver) = stage_without_load_on(server.access()).await;
-    let mut service = following(&reader(&database).await).await;
+    let (mut service, _) = following_in_detail(&reader(&database).await).await;
+    // What the first sweep finds was there before.
+    let first = async || !sweeps::whole(&service).is_empty();
+    until("the first sweep is over", Duration::from_secs(10), first).await;
     let mut application = database.conn().await;
     application.query_drop("LOCK TABLES queued_job WRITE").await.unwrap();
     let waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%'";

@@ -74,11 +74,17 @@ async fn following(ini: &Path) -> Service {
     service
 }
 
-/// The same when the sweeps of its start are over too: no other one is due before its time, and none is because of the
-/// start. It tells its details, for these tell of the sweeps.
-async fn settled(ini: &Path) -> Service {
+/// The same, which tells its details, and with them of its sweeps; and the line that tells that it follows.
+async fn following_in_detail(ini: &Path) -> (Service, String) {
     let service = Service::start([OsStr::new("-v"), OsStr::new("run"), ini.as_os_str()]);
     let followed = until_it_follows(&service, ini).await;
+    (service, followed)
+}
+
+/// The same when the sweeps of its start are over too: no other one is due before its time, and none is because of the
+/// start.
+async fn settled(ini: &Path) -> Service {
+    let (service, followed) = following_in_detail(ini).await;
     let over = async || sweeps::of_the_start_are_over(&service, &followed);
     until("the sweeps of the start are over", Duration::from_secs(20), over).await;
     service

@@ -8,9 +8,10 @@ use crate::support::factory::job;
 use crate::support::receiver::{Answer, Receiver};
 use crate::support::tls::Authority;
 use crate::support::turn::Turn;
-use crate::support::wait::until;
+use crate::support::wait::{throughout, until};
 use std::net::Ipv4Addr;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// `max_in_flight_per_host` as it stands.
@@ -148,6 +149,36 @@ async fn large_bodies_that_a_host_does_not_take_hold_up_no_other_and_fill_no_mem
     // It idles at some 40; the host may have 128 of bodies, and there are 480 for it.
     assert!(peak < 350, "{peak} MiB");
     accepting.abort();
+}
+
+/// It answers before it has taken the body, and keeps the connection: the bytes that wait for it count beyond their call.
+#[tokio::test]
+async fn large_bodies_that_a_host_has_answered_and_does_not_take_count_until_it_does() {
+    if !slow() {
+        return;
+    }
+    let _turn = Turn::take_all().await;
+    let rig = Rig::start("").await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let answering = tokio::spawn(async move {
+        let mut taken = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 100]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            taken.push(stream);
+        }
+    });
+    insert_many(&rig.database, 60, &url, "REPEAT('x', 8000000)").await;
+    let has_many = async || count_in(&rig, "completed").await >= 16;
+    until("the host has as many as it may", SOON * 4, has_many).await;
+    let healthy = Receiver::start().await;
+    insert_many(&rig.database, 5, &healthy.url("/"), "REPEAT('x', 8000000)").await;
+    until("the healthy host's jobs are done", SOON * 2, async || healthy.count() == 5).await;
+    // Half of the memory for large bodies is full of those that the host has answered.
+    throughout("the host gets no more", Duration::from_secs(3), async || count_in(&rig, "completed").await <= 16 + 5)
+        .await;
+    answering.abort();
 }
 
 impl Rig {

@@ -1,8 +1,12 @@
 //! Bodies: exactly the stored bytes, small and large.
 
-use super::{claim_all, session};
+use super::{SOON, claim_all, session, state};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
+use crate::support::proxy::{CutPoint, Fault, Mode, Proxy, Way};
+use crate::support::receiver::Receiver;
+use crate::support::service::Service;
+use crate::support::wait::until;
 use mysql_async::Value;
 use strings_queue::store::{Body, load_body};
 
@@ -40,4 +44,24 @@ async fn texts_are_sent_as_utf_8_whatever_the_column_is() {
     let claimed = claim_all(&mut session(&database), "me", &[key]).await.remove(0);
     assert_eq!(claimed.body, Body::Here("größer 🦀".into()));
     assert_eq!((claimed.method.as_str(), claimed.url.as_str()), ("PÖST", "http://x/ü"));
+}
+
+/// Over a thin line it would never come: each time it would be given back, and never fail.
+#[tokio::test]
+async fn one_that_does_not_come_in_time_costs_a_try() {
+    let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
+    let proxy = Proxy::start(database.server().address()).await;
+    let stalls = (CutPoint::BeforeAnswer, Fault::Becomes(Mode::Stall, SOON));
+    let loading = proxy.fault_on(Way::ToServer, b"SELECT body FROM", stalls);
+    let grace = "ssl_mode: disabled\n[dispatch]\nclaim_grace_secs: 1\n[sweep]\ninterval_secs: 3600\n";
+    let _service = Service::run(&database.ini_at(proxy.port(), grace));
+    let id = job().url(receiver.url("/")).body("x".repeat(40_000)).retry_delay(0).insert(&database).await;
+    until("it is done", SOON, async || state(&database, id).await == "completed").await;
+    assert!(loading.has_sprung());
+    let told =
+        format!("SELECT COUNT(*) FROM queued_job_log WHERE job_id = {id} AND msg LIKE '%the body did not come%'");
+    let tries = format!("SELECT attempt, remaining_retries FROM queued_job WHERE id = {id}");
+    assert_eq!(database.query_one::<u64>(&told).await, 1);
+    assert_eq!(database.query_one::<(u32, i32)>(&tries).await, (2, 4));
+    assert_eq!(receiver.count(), 1);
 }
