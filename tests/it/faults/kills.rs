@@ -5,6 +5,7 @@ use super::checker::check;
 use super::load::{Load, Written};
 use super::orphans::OrphanWatch;
 use super::plan::{Plan, answer_by_plan, answer_by_plan_and, attempt_of};
+use super::watches::{has, one_and_other};
 use super::{ENOUGH, NO_SWEEP, RESCUED_WITHIN, base, following, ledger, report, stage_alone, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
@@ -207,23 +208,21 @@ async fn the_claims_of_a_frozen_dispatcher_are_taken_back_when_they_expire() {
     hold_first_tries(&receiver, &gate);
     // The next sweep is an hour away.
     let ini = database.ini(&format!("{NO_SWEEP}[dispatch]\nclaim_grace_secs: 2\n"));
-    let (frozen, mut other) = (following(&ini).await, following(&ini).await);
-    // All claims expire at one time.
+    let services = [following(&ini).await, following(&ini).await];
+    // All claims expire at one time; one of the two may have them all.
     job().url(receiver.url("/work")).timeout(3).retry_delay(0).insert_at_once(&database, 40).await;
     receiver.wait_for(40, Duration::from_secs(10)).await;
+    let owner: String = database.query_one("SELECT MIN(claimed_by) FROM queued_job WHERE state = 'executing'").await;
+    let (frozen, mut other) = one_and_other(services, &owner);
     frozen.signal(Signal::STOP);
-    let name: String = {
-        let of_the_frozen = "SELECT claimed_by FROM queued_job GROUP BY claimed_by HAVING MIN(state) = 'executing' \
-                             AND IS_FREE_LOCK(claimed_by) = 0 AND MIN(claim_expires_at) < NOW(6) LIMIT 1";
-        eventually("its claims expire", Duration::from_secs(20), async || {
-            database.query::<String>(of_the_frozen).await.pop()
-        })
-        .await
-    };
+    let held = has(&owner);
+    assert!(database.query_one::<u64>(&held).await > 0, "it fell asleep with its claims");
+    let unexpired = format!("{held} AND claim_expires_at > NOW(6)");
+    let none_stands = async || database.query_one::<u64>(&unexpired).await == 0;
+    until("its claims expire", Duration::from_secs(20), none_stands).await;
     let expired = Instant::now();
-    let left = format!("SELECT COUNT(*) FROM queued_job WHERE state = 'executing' AND claimed_by = '{name}'");
-    until("all of them are taken back", RESCUED_WITHIN, async || database.query_one::<u64>(&left).await == 0).await;
-    report("frozen", format!("taken back {:?} after the first claim had expired", expired.elapsed()));
+    until("all of them are taken back", RESCUED_WITHIN, async || database.query_one::<u64>(&held).await == 0).await;
+    report("frozen", format!("taken back {:?} after the claims had expired", expired.elapsed()));
     gate.open();
     frozen.signal(Signal::CONT);
     check(&database, &receiver, &Written::default()).await;

@@ -96,7 +96,7 @@ impl Pair {
 }
 
 /// How many jobs the dispatcher has.
-fn has(owner: &str) -> String {
+pub(super) fn has(owner: &str) -> String {
     format!("SELECT COUNT(*) FROM queued_job WHERE state = 'executing' AND claimed_by = '{owner}'")
 }
 
@@ -107,7 +107,7 @@ async fn beside(others: &[u64], database: &TestDatabase) -> Vec<u64> {
 }
 
 /// The service of this name, and the other one.
-fn one_and_other([first, second]: [Service; 2], name: &str) -> (Service, Service) {
+pub(super) fn one_and_other([first, second]: [Service; 2], name: &str) -> (Service, Service) {
     let is_of = |service: &Service| name.contains(&format!(":{}:", service.pid().as_raw_pid()));
     assert!(is_of(&first) != is_of(&second), "{name}");
     if is_of(&first) { (first, second) } else { (second, first) }
