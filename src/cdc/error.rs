@@ -52,7 +52,7 @@ pub enum StreamError {
     #[error("the service works on another server now")]
     Moved,
     /// The server began its log anew, and sends nothing of it to those who read the former one.
-    #[error("the server began its log anew")]
+    #[error("the server began its log anew, or turned it off")]
     BegunAnew,
     /// We were told to stop.
     #[error("stopped")]

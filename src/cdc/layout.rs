@@ -1,5 +1,6 @@
 //! Where the two columns we read stand in the table.
 
+use crate::store::LoggedColumns;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -8,17 +9,18 @@ use tokio::sync::Notify;
 pub(super) struct Layout {
     /// The place of `id`, from 0.
     pub(super) id_index: usize,
-    /// The place of `state`; none in a table that was not upgraded yet.
+    /// The place of `state`; none in a table that was not upgraded yet, or that numbers the states otherwise.
     pub(super) state_index: Option<usize>,
     /// How many columns there are.
     pub(super) column_count: usize,
 }
 
 impl Layout {
-    /// The layout of a table with these columns, in their order. `None`: there is no `id`.
-    pub(super) fn of_columns<S: AsRef<str>>(columns: &[S]) -> Option<Layout> {
-        let find = |name: &str| columns.iter().position(|column| column.as_ref().eq_ignore_ascii_case(name));
-        Some(Layout { id_index: find("id")?, state_index: find("state"), column_count: columns.len() })
+    /// The layout of a table with these columns. `None`: there is no `id`.
+    pub(super) fn of_columns(LoggedColumns { names, has_our_states }: &LoggedColumns) -> Option<Layout> {
+        let find = |name: &str| names.iter().position(|column| column.eq_ignore_ascii_case(name));
+        let state_index = find("state").filter(|_| *has_our_states);
+        Some(Layout { id_index: find("id")?, state_index, column_count: names.len() })
     }
 }
 
@@ -82,12 +84,19 @@ impl LayoutSlot {
 mod tests {
     use super::*;
 
+    fn columns(names: &[&str], has_our_states: bool) -> LoggedColumns {
+        LoggedColumns { names: names.iter().map(ToString::to_string).collect(), has_our_states }
+    }
+
     #[test]
     fn columns_are_found_by_name() {
-        let columns = ["organization_id", "ID", "url", "state"];
-        assert_eq!(Layout::of_columns(&columns), Some(Layout { id_index: 1, state_index: Some(3), column_count: 4 }));
-        assert_eq!(Layout::of_columns(&["id"]).unwrap().state_index, None);
-        assert_eq!(Layout::of_columns(&["url"]), None);
+        let names = ["organization_id", "ID", "url", "state"];
+        let found = Layout { id_index: 1, state_index: Some(3), column_count: 4 };
+        assert_eq!(Layout::of_columns(&columns(&names, true)), Some(found));
+        let unread = Layout { state_index: None, ..found };
+        assert_eq!(Layout::of_columns(&columns(&names, false)), Some(unread), "others than ours");
+        assert_eq!(Layout::of_columns(&columns(&["id"], false)).unwrap().state_index, None);
+        assert_eq!(Layout::of_columns(&columns(&["url"], false)), None);
     }
 
     #[test]
@@ -97,7 +106,7 @@ mod tests {
         let first = slot.question();
         slot.clear();
         let second = slot.question();
-        let layout = Layout::of_columns(&["id"]);
+        let layout = Layout::of_columns(&columns(&["id"], false));
         assert!(!slot.answer(first, layout));
         assert_eq!(slot.get(), None);
         assert!(slot.answer(second, layout));

@@ -2,7 +2,7 @@
 
 use super::reader::{Reader, shown};
 use super::settings::HTTP_DENY_NETWORKS;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A set of networks.
@@ -50,7 +50,19 @@ pub(super) fn denied(reader: &mut Reader<'_>) -> NetworkSet {
 
 /// A network or a single address.
 pub(super) fn parse(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)).map(canonical)
+}
+
+/// A network of IPv4 addresses as IPv6 has them (`::ffff:10.0.0.0/104`) is one of IPv4 addresses.
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = || {
+        let prefix = network.prefix_len().checked_sub(96)?;
+        match network.addr().to_canonical() {
+            IpAddr::V4(address) if network.addr().is_ipv6() => Ipv4Net::new(address, prefix).ok(),
+            _ => None,
+        }
+    };
+    mapped().map_or(network, IpNet::from)
 }
 
 /// A set for tests.
@@ -74,6 +86,17 @@ mod tests {
             assert!(denied.contains(inside.parse().unwrap()), "{inside}");
         }
         for outside in ["169.253.0.1", "127.0.0.1", "fd00::1", "10.1.2.4"] {
+            assert!(!denied.contains(outside.parse().unwrap()), "{outside}");
+        }
+    }
+
+    #[test]
+    fn networks_are_those_of_their_addresses_however_they_are_written() {
+        let denied = set(&["::ffff:10.0.0.0/104", "::ffff:192.168.7.1"]);
+        for inside in ["10.200.0.1", "::ffff:10.200.0.1", "192.168.7.1"] {
+            assert!(denied.contains(inside.parse().unwrap()), "{inside}");
+        }
+        for outside in ["11.0.0.1", "192.168.7.2", "::1"] {
             assert!(!denied.contains(outside.parse().unwrap()), "{outside}");
         }
     }

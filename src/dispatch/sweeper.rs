@@ -4,8 +4,8 @@ use crate::followed::{BinlogPosition, Followed};
 use crate::job::{JobId, JobState, Move};
 use crate::metrics::{Counter, Metrics};
 use crate::store::{
-    DueJob, JobOwner, PageEnd, Rescued, ServerFacts, Session, StoreError, leave_read_only, read_backlog, read_log_head,
-    read_owners, rescue,
+    DueJob, JobOwner, LogHead, PageEnd, Rescued, ServerFacts, Session, StoreError, leave_read_only, read_backlog,
+    read_log_head, read_owners, rescue,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -194,7 +194,8 @@ impl Sweeper {
         Ok(SweepFound { rescued, stuck, log_begun_anew, owners, ..self.next_page(Which::DueSoon).await? })
     }
 
-    /// Whether the server's log ends before the place that the stream has come to, which is told to its reader then.
+    /// Whether the server's log ends before the place that the stream has come to, or is turned off (which `MariaDB` does
+    /// when it can't begin the next file); the stream's reader is told of it.
     async fn is_log_begun_anew(&mut self) -> Result<bool, StoreError> {
         let Some(reading) = self.followed.reading() else { return Ok(false) };
         // What is read from now on is not in the answer.
@@ -203,8 +204,8 @@ impl Sweeper {
         let head = read_log_head(&mut self.session, facts.flavour).await?;
         // An address may lead to several servers.
         let same_server = facts.identity().to_string() == reading.server;
-        let Some(head) = head.filter(|_| same_server) else { return Ok(false) };
-        let begun_anew = reached.is_beyond(&BinlogPosition { file: head.file, offset: head.offset });
+        let is_behind = |head: LogHead| reached.is_beyond(&BinlogPosition { file: head.file, offset: head.offset });
+        let begun_anew = same_server && head.is_none_or(is_behind);
         if begun_anew {
             reading.tell_begun_anew();
         }

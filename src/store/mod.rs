@@ -45,7 +45,9 @@ pub use rescue::{Rescued, rescue};
 pub use row::{Body, ClaimTerms, ClaimToken, ClaimedJob};
 pub use schema::{CURRENT_VERSION, SchemaState, read_schema_state};
 pub use seen_row::Missed;
-pub use server::{Flavour, LogHead, ServerFacts, ServerIdentity, leave_read_only, read_columns, read_log_head};
+pub use server::{
+    Flavour, LogHead, LoggedColumns, ServerFacts, ServerIdentity, leave_read_only, read_columns, read_log_head,
+};
 pub use servers::Servers;
 pub use session::Session;
 pub use writable::try_to_write;

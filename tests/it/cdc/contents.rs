@@ -20,6 +20,7 @@ for_both_clients! {
     compressed_transactions
     statements_that_name_the_table
     columns_added_and_moved
+    states_in_another_order
     generated_and_invisible_columns
     a_unique_key_over_a_text
     odd_columns_before_the_key
@@ -217,6 +218,24 @@ async fn columns_added_and_moved(client: BinlogStream) {
         assert_eq!(heard.jobs, [id * 1000], "after {change}");
         rig.forget();
     }
+}
+
+/// The log has a state by its number among the values of the column.
+async fn states_in_another_order(client: BinlogStream) {
+    let database = TestDatabase::with_schema().await;
+    let rig = Rig::following(&database, client).await;
+    let states = "ENUM('completed','discarded','cancelled','available','executing','retryable')";
+    let sql = format!("ALTER TABLE queued_job MODIFY COLUMN state {states} NOT NULL DEFAULT 'available'");
+    database.execute(&sql).await;
+    let states_read = async || {
+        rig.forget();
+        let probe = job().insert(&database).await;
+        rig.heard_until_now(&database).await.jobs == [probe]
+    };
+    crate::support::wait::until("the jobs are rung", super::rig::SOON, states_read).await;
+    rig.forget();
+    let ids = job().set("state", "retryable").insert_times(&database, 2).await;
+    assert_eq!(rig.heard_until_now(&database).await.jobs, ids);
 }
 
 async fn generated_and_invisible_columns(client: BinlogStream) {

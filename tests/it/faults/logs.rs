@@ -5,12 +5,14 @@ use super::load::{Load, Written};
 use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, settled, stage_on, sweeps, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
+use crate::support::left_out::left_out;
 use crate::support::proxy::Proxy;
 use crate::support::receiver::Receiver;
 use crate::support::server::OwnServer;
 use crate::support::service::Service;
 use crate::support::wait::until;
 use mysql_async::prelude::Queryable;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,4 +215,29 @@ fn has_swept_in_time(service: &Service) -> bool {
     let lines = service.lines();
     let behind_the_gap = lines.iter().skip_while(|line| !line.contains("because=Gap"));
     behind_the_gap.filter(|line| sweeps::is_whole(line)).any(|line| line.contains("cause: None"))
+}
+
+/// A server that can't begin the next file goes on without its log, and the readers of it hear nothing of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_the_server_turned_off_is_noticed_at_the_next_sweep() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let may = |mode| std::fs::set_permissions(elsewhere.path(), PermissionsExt::from_mode(mode)).unwrap();
+    // The server runs as another user when we are root.
+    may(0o777);
+    let server = OwnServer::start(&[&format!("--log-bin={}", elsewhere.path().join("binlog").display())]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    if database.is_mysql() {
+        return left_out("a log turned off while it is followed: MySQL ends when it can't write its log");
+    }
+    let mut service = settled(&database.ini("[sweep]\ninterval_secs: 4\n[retry]\njitter: 0\n")).await;
+    may(0o555);
+    // It says that it could not, or does not.
+    let _ = database.conn().await.query_drop("FLUSH BINARY LOGS").await;
+    job().url(receiver.url("/work")).insert_times(&database, 20).await;
+    service.wait_for_line("the server has no binary log", Duration::from_secs(20)).await;
+    receiver.wait_for(20, Duration::from_secs(20)).await;
+    let found = check(&database, &receiver, &Written::default()).await;
+    found.assert_doubled_nothing();
+    assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+    ledger::assert_lost_only_to(&service, &["lost_to_gap", "lost_to_degraded"]);
 }
