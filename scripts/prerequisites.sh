@@ -9,6 +9,9 @@
 #   install_missing        installs with one apt-get call what these found wanting, cargo excepted
 #   built_program PROFILE  where cargo puts the program: PROFILE is debug or release
 
+# What is built here runs here, and is found where it is for this machine.
+unset CARGO_BUILD_TARGET
+
 missing_packages=()
 # As `rust-version` in Cargo.toml says.
 oldest_rust=1.88
@@ -100,7 +103,8 @@ install_missing() {
     # An index that cannot be renewed does not matter if the packages can still be had.
     as_root apt-get -q update >"$log" 2>&1 || true
     for package in "${missing_packages[@]}"; do packages+=("$(name_in_this_release "$package")"); done
-    if ! as_root apt-get -q -y --no-install-recommends install "${packages[@]}" >>"$log" 2>&1; then
+    # Upgrades that the machine makes by itself hold dpkg's lock for a while.
+    if ! as_root apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "${packages[@]}" >>"$log" 2>&1; then
         tail -n 20 "$log" >&2
         die "apt-get failed; its last lines are above, all of them in $log"
     fi

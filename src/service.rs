@@ -15,7 +15,7 @@ use crate::config::{Config, SweepConfig};
 use crate::dispatch::{self, Mode, RunError, Surroundings, SweepPace};
 use crate::metrics::Metrics;
 use crate::reconnect::ReconnectPauses;
-use crate::store::{SchemaState, Store, StoreError, read_schema_state};
+use crate::store::{Store, StoreError, read_schema_state};
 use crate::wakeup::Wakeup;
 use std::sync::Arc;
 use supervision::Helpers;
@@ -71,7 +71,7 @@ pub async fn run_once(config: &Config, stop: CancellationToken) -> Result<(), Se
     let config = &within_open_files(config);
     let store = Store::new(&config.database);
     tokio::select! {
-        state = async { read_schema_state(&mut store.session()).await } => state?.require_current()?,
+        state = async { read_schema_state(&mut store.session()).await } => state?.require_current(&config.file)?,
         () = stop.cancelled() => return Ok(()),
     }
     let (_, sweep_pace) = watch::channel(SweepPace { interval: config.sweep.interval, degraded: false });
@@ -94,7 +94,7 @@ async fn wait_for_tables(config: &Config, store: &Store) -> Result<(), ServiceEr
     let mut session = store.session();
     let mut pauses = ReconnectPauses::default();
     let refused = loop {
-        match read_schema_state(&mut session).await.and_then(SchemaState::require_current) {
+        match read_schema_state(&mut session).await.and_then(|state| state.require_current(&config.file)) {
             Ok(()) => return Ok(()),
             Err(error) if error.is_transient() => {
                 tracing::warn!(%error, "the database is not there yet; trying again");

@@ -9,7 +9,7 @@ use anyhow::bail;
 use std::fmt::Write as _;
 
 pub(super) fn execute(arguments: &IniArguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.ini, &|name| std::env::var(name).ok())?;
+    let config = Config::load(&arguments.ini, &|name| std::env::var_os(name))?;
     run_until_signal(async |stop| {
         let ini = arguments.ini.display().to_string();
         let mut findings = tokio::select! {

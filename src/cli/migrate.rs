@@ -32,7 +32,7 @@ async fn print_or_migrate(config: &Config, print: bool) -> anyhow::Result<()> {
 /// The SQL that would be run now.
 async fn print_sql(session: &mut Session) -> anyhow::Result<()> {
     let sql = match read_schema_state(session).await? {
-        SchemaState::Missing => SCHEMA.to_owned(),
+        SchemaState::Missing | SchemaState::WithoutLog => SCHEMA.to_owned(),
         SchemaState::Ancestor => upgrade_sql(0),
         SchemaState::Older(version) => upgrade_sql(version),
         SchemaState::Current | SchemaState::Newer(_) => return Ok(()),
@@ -50,6 +50,7 @@ fn told(before: SchemaState, config: &Config) -> String {
         SchemaState::Older(version) => {
             format!("upgraded the tables in {database} from version {version} to {CURRENT_VERSION}\n")
         }
+        SchemaState::WithoutLog => format!("made the table queued_job_log in {database} again\n"),
         SchemaState::Current => format!("the tables in {database} are up to date (version {CURRENT_VERSION})\n"),
         SchemaState::Newer(version) => {
             format!("the tables in {database} are of the newer version {version}; nothing to do\n")

@@ -52,7 +52,7 @@ fn perform(command: &Command) -> anyhow::Result<()> {
 
 /// The settings in a file and in this process's environment; what is unwise in them is logged.
 fn load_settings(path: &Path) -> anyhow::Result<Config> {
-    let config = Config::load(path, &|name| std::env::var(name).ok())?;
+    let config = Config::load(path, &|name| std::env::var_os(name))?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

@@ -4,30 +4,39 @@ use super::error::{ConfigError, Problem};
 use super::ini::{Document, Entry, is_plain};
 use super::reader::Reader;
 use super::{Config, files, ini, names, sections};
+use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::Path;
 
 impl Config {
     /// Reads and checks a file of settings. `environment` gives an environment variable by its name.
     ///
     /// The error tells everything that is wrong at once.
-    pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
         let file = files::read(path).map_err(|error| {
-            let message = format!(
-                "can't be read: {}; name your file of settings, or copy db.example.ini to it",
-                files::reason(&error)
-            );
+            let mend = match error.kind() {
+                ErrorKind::NotFound => "name your file of settings, or copy db.example.ini to it",
+                ErrorKind::InvalidData => "save it as UTF-8",
+                _ => "mend that, or name another file of settings",
+            };
+            let message = format!("can't be read: {}; {mend}", files::reason(&error));
             ConfigError { file: path.to_owned(), problems: vec![Problem { message, ..Problem::default() }] }
         })?;
         Config::parse(path, &file.text, environment)
     }
 
     /// Checks settings given as text. `file` names them in messages, and paths in them start at its folder.
-    pub fn parse(file: &Path, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    pub fn parse(
+        file: &Path,
+        text: &str,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Config, ConfigError> {
         let document = ini::read(text);
         let mut reader = Reader::new(&document, file, environment);
         names::check(&document, &mut reader);
         warn_of_quotes_and_comments(&document, &mut reader);
         let mut config = Config {
+            file: file.to_owned(),
             database: sections::database(&mut reader),
             api: sections::api(&mut reader),
             http: sections::http(&mut reader),

@@ -31,6 +31,8 @@ use std::time::Duration;
 /// All settings, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The file of settings, as it was named.
+    pub file: PathBuf,
     /// `[db]`: where the tables are.
     pub database: DatabaseConfig,
     /// `[api]`: who we say we are to handlers.

@@ -1,6 +1,6 @@
 //! Networks: `169.254.0.0/16, fe80::/10`, or single addresses.
 
-use super::reader::{Reader, shown};
+use super::reader::Reader;
 use super::settings::HTTP_DENY_NETWORKS;
 use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -37,12 +37,12 @@ fn target(address: IpAddr) -> IpAddr {
 pub(super) fn denied(reader: &mut Reader<'_>) -> NetworkSet {
     let mut networks = Vec::new();
     for item in reader.list(&HTTP_DENY_NETWORKS) {
-        match parse(&item) {
-            Some(network) => networks.push(network),
-            None => reader.problem(
-                &HTTP_DENY_NETWORKS,
-                format!("{} is no network; write it like `10.0.0.0/8` or `fd00::/8`", shown(&item)),
-            ),
+        if let Some(network) = parse(&item) {
+            networks.push(network);
+        } else {
+            let item = reader.shown_part(&HTTP_DENY_NETWORKS, &item);
+            let problem = format!("{item} is no network; write it like `10.0.0.0/8` or `fd00::/8`");
+            reader.problem(&HTTP_DENY_NETWORKS, problem);
         }
     }
     NetworkSet(networks)

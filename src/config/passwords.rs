@@ -4,6 +4,7 @@ use super::Secret;
 use super::files;
 use super::reader::Reader;
 use super::settings::{API_PASSWD, API_PASSWD_FILE, DB_PASSWD, DB_PASSWD_FILE, Setting};
+use std::ffi::OsString;
 
 /// Where one password may come from.
 pub(super) struct Source {
@@ -25,8 +26,14 @@ pub(super) fn read(reader: &mut Reader<'_>, source: &Source) -> Option<Secret> {
     if written.is_some() && reader.entry(source.file_key).is_some() {
         reader.problem(source.file_key, "stands beside passwd; take one of the two out");
     }
-    if let Some(value) = (reader.environment)(source.variable).filter(|value| !value.is_empty()) {
-        return Some(Secret::new(value));
+    match (reader.environment)(source.variable).filter(|value| !value.is_empty()).map(OsString::into_string) {
+        Some(Ok(value)) => return Some(Secret::new(value)),
+        Some(Err(_)) => {
+            let variable = source.variable;
+            reader.problem(source.key, format!("{variable} in the environment is not UTF-8 text; set it anew"));
+            return None;
+        }
+        None => {}
     }
     match written {
         Some(entry) if entry.value.contains('\n') => {
@@ -72,7 +79,7 @@ mod tests {
     fn password(folder: &Path, text: &str, variable: Option<&str>) -> (Option<String>, String, usize) {
         let document = ini::read(&format!("[db]\n{text}"));
         let file = folder.join("db.ini");
-        let environment = |name: &str| variable.filter(|_| name == "STRINGS_QUEUE_DB_PASSWD").map(str::to_owned);
+        let environment = |name: &str| variable.filter(|_| name == "STRINGS_QUEUE_DB_PASSWD").map(OsString::from);
         let mut reader = Reader::new(&document, &file, &environment);
         let secret = read(&mut reader, &DATABASE).map(|secret| secret.reveal().to_owned());
         let problems: Vec<String> = reader.problems.iter().map(ToString::to_string).collect();

@@ -6,6 +6,7 @@
 use super::error::Problem;
 use super::ini::{Document, Entry};
 use super::settings::{Presence, Setting};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub(super) struct Reader<'a> {
     document: &'a Document,
     file: &'a Path,
     /// The environment, by name.
-    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    pub environment: &'a dyn Fn(&str) -> Option<OsString>,
     /// What is wrong so far.
     pub problems: Vec<Problem>,
     /// What is usable but unwise.
@@ -26,7 +27,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// A reader of the document that stood in the file.
-    pub fn new(document: &'a Document, file: &'a Path, environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
+    pub fn new(document: &'a Document, file: &'a Path, environment: &'a dyn Fn(&str) -> Option<OsString>) -> Self {
         Reader { document, file, environment, problems: document.problems.clone(), warnings: Vec::new() }
     }
 
@@ -104,6 +105,12 @@ impl<'a> Reader<'a> {
         });
     }
 
+    /// A part of a setting's list as a message repeats it.
+    pub fn shown_part(&self, setting: &Setting, part: &str) -> String {
+        let one_line = !self.entry(setting).is_some_and(|entry| entry.value.contains('\n'));
+        if one_line { shown(part) } else { "a part".to_owned() }
+    }
+
     /// Notes what is unwise in a setting.
     pub fn warn(&mut self, setting: &Setting, message: &str) {
         let line = self.entry(setting).map_or(0, |entry| entry.line);
@@ -117,9 +124,10 @@ impl<'a> Reader<'a> {
 }
 
 /// The value as a message repeats it: not at all when it is long or of several lines, for an indentation too deep
-/// makes the next line, which may be a password, part of it.
+/// makes the next line, which may be a password, part of it; nor when it has an `@`, before which one stands in a URL.
 pub(super) fn shown(value: &str) -> String {
-    let short = value.chars().count() <= SHOWN_CHARS && !value.contains(char::is_control);
+    let short =
+        value.chars().count() <= SHOWN_CHARS && !value.contains(|letter: char| letter.is_control() || letter == '@');
     if short { format!("`{value}`") } else { "the value".to_owned() }
 }
 

@@ -1,6 +1,6 @@
 //! The sections, one function each.
 
-use super::reader::{Reader, shown};
+use super::reader::Reader;
 use super::settings::{self as known, Setting};
 use super::{ApiConfig, BinlogConfig, DatabaseConfig, DispatchConfig, HostPort, HttpConfig, SweepConfig};
 use super::{host, networks, passwords, statuses, tls};
@@ -117,13 +117,12 @@ fn whole_size(reader: &mut Reader<'_>, setting: &Setting) -> usize {
 
 /// The hosts of a list; what is none is noted.
 fn hosts(reader: &mut Reader<'_>, setting: &Setting) -> Vec<host::WrittenHost> {
-    let one_line = !reader.entry(setting).is_some_and(|entry| entry.value.contains('\n'));
     let mut hosts = Vec::new();
     for item in reader.list(setting) {
         if let Some(written) = host::parse(&item) {
             hosts.push(written);
         } else {
-            let item = if one_line { shown(&item) } else { "a part".to_owned() };
+            let item = reader.shown_part(setting, &item);
             reader.problem(
                 setting,
                 format!("{item} is no host; write it like `{}`, no URL, no quotes", setting.example()),

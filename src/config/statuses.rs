@@ -1,7 +1,7 @@
 //! Sets of HTTP status codes: `200-299`, `408, 429, 503`.
 
 use super::StatusSet;
-use super::reader::{Reader, shown};
+use super::reader::Reader;
 use super::settings::{HTTP_RETRY_STATUSES, HTTP_SUCCESS_STATUSES, Setting};
 use std::ops::RangeInclusive;
 
@@ -34,8 +34,7 @@ fn read_set(reader: &mut Reader<'_>, setting: &Setting) -> StatusSet {
 }
 
 fn report(reader: &mut Reader<'_>, setting: &Setting, item: &str) {
-    let whole = reader.entry(setting).map_or("", |entry| entry.value.as_str());
-    let item = if whole.contains('\n') { "a part".to_owned() } else { shown(item) };
+    let item = reader.shown_part(setting, item);
     let example = setting.example();
     reader.problem(
         setting,

@@ -153,7 +153,27 @@ fn a_file_that_can_not_be_read_is_told() {
     assert!(load(&folder.path().join("none.ini")).contains("none.ini: can't be read: there is no such file"));
     assert!(load(folder.path()).contains("it is a folder"));
     fs::write(folder.path().join("latin1.ini"), b"[db]\nuser: j\xf6rg").unwrap();
-    assert!(load(&folder.path().join("latin1.ini")).contains("it is not UTF-8 text"));
+    assert!(load(&folder.path().join("latin1.ini")).ends_with("it is not UTF-8 text; save it as UTF-8"));
+}
+
+#[test]
+fn a_password_in_a_value_is_not_repeated() {
+    for (setting, value) in [("host", "mysql://queue:hunter2@db/app"), ("host", "queue:hunter2@db")] {
+        let error = parse(&format!("[db]\n{setting}: {value}\nuser: u\ndb: d")).unwrap_err().to_string();
+        assert!(error.contains("the value is no host") && !error.contains("hunter2"), "{error}");
+    }
+    let run_on = format!("{SMALLEST}[http]\ndeny_networks: 10.0.0.0/8\n  hunter2\n");
+    let error = parse(&run_on).unwrap_err().to_string();
+    assert!(error.contains("a part is no network") && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_password_of_the_environment_that_is_no_text_is_told_by_its_variable() {
+    use std::os::unix::ffi::OsStringExt;
+    let latin1 = || std::ffi::OsString::from_vec(b"p\xe4ss".to_vec());
+    let environment = |name: &str| (name == "STRINGS_QUEUE_DB_PASSWD").then(latin1);
+    let error = Config::parse(Path::new("db.ini"), SMALLEST, &environment).unwrap_err().to_string();
+    assert!(error.contains("STRINGS_QUEUE_DB_PASSWD in the environment is not UTF-8 text"), "{error}");
 }
 
 /// The line of `db.example.ini` that gives the setting.
@@ -208,7 +228,7 @@ proptest! {
         after in "(\n|\n  |: x|\npasswd: |\\[db\\]|\nport: y|\nuser: u){0,6}",
     ) {
         let text = format!("[api]\nuser: a:b\n{before}\n[db]\n{way}{secret}{after}");
-        let error = Config::parse(Path::new("db.ini"), &text, &|_| Some(secret.clone())).unwrap_err();
+        let error = Config::parse(Path::new("db.ini"), &text, &|_| Some(secret.clone().into())).unwrap_err();
         prop_assert!(!error.to_string().contains(&secret), "{error}");
         prop_assert!(!format!("{error:?}").contains(&secret), "{error:?}");
         prop_assert!(!error.to_string().contains("hunter"), "{error}");

@@ -20,7 +20,8 @@ const PASSWORD_LENGTH: usize = 32;
 /// The service's password: made at the first start, kept in a file for the later ones.
 pub(super) fn service_password(directory: &Directory) -> Result<Secret, SandboxError> {
     let file = directory.password_file();
-    if let Ok(kept) = std::fs::read_to_string(&file) {
+    // One that a full disk or a crash left empty is no password.
+    if let Some(kept) = std::fs::read_to_string(&file).ok().filter(|kept| !kept.trim().is_empty()) {
         return Ok(Secret::new(kept.trim()));
     }
     let password: String = rand::rng().sample_iter(Alphanumeric).take(PASSWORD_LENGTH).map(char::from).collect();
@@ -108,5 +109,7 @@ mod tests {
         let password = service_password(&directory).unwrap();
         assert_eq!(password.reveal().len(), PASSWORD_LENGTH);
         assert_eq!(service_password(&directory).unwrap(), password);
+        std::fs::write(directory.password_file(), "").unwrap();
+        assert_eq!(service_password(&directory).unwrap().reveal().len(), PASSWORD_LENGTH, "a file that is empty");
     }
 }

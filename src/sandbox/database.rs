@@ -13,6 +13,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
+use tokio::task::spawn_blocking;
 
 /// How long a server may take to write everything down before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
@@ -64,14 +65,21 @@ pub struct PrivateServer {
     _lock: DirectoryLock,
 }
 
+/// May wait a while for another server's end, beside which signals are seen.
+async fn take(directory: &Directory) -> Result<DirectoryLock, SandboxError> {
+    let (root, pid_file, data) = (directory.root().to_owned(), directory.pid_file(), directory.data());
+    let taken = spawn_blocking(move || DirectoryLock::take(&root, &pid_file, &data)).await;
+    taken.map_err(|error| SandboxError::io("cannot lock", directory.root())(error.into()))?
+}
+
 impl PrivateServer {
     /// Starts the server in its directory, made at the first start, and waits until it takes connections.
     pub async fn start(options: &ServerOptions) -> Result<PrivateServer, SandboxError> {
         let program = ServerProgram::find(options.program.as_deref()).await?;
-        let owner = Owner::find()
+        let owner = Owner::find(&options.directory.join("data"))
             .map_err(SandboxError::io("cannot choose the server's user from", Path::new("/etc/passwd")))?;
         let directory = Directory::open(&options.directory, owner)?;
-        let lock = DirectoryLock::take(directory.root(), &directory.pid_file(), &directory.data())?;
+        let lock = take(&directory).await?;
         directory.make_folders()?;
         let socket = socket_path::choose(&directory.run(), owner)?;
         initialise::initialise(&directory, &program).await?;

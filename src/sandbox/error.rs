@@ -25,10 +25,10 @@ pub enum SandboxError {
     #[error("{0} does not say where its share folder is (character-sets-dir in --verbose --help)")]
     NoShareFolder(PathBuf),
     /// Neither `XDG_STATE_HOME` nor `HOME` is there.
-    #[error("neither HOME nor XDG_STATE_HOME is set: name a directory with --dir")]
+    #[error("neither HOME nor XDG_STATE_HOME is set: name a directory (`strings-queue sandbox --dir …`)")]
     NoHome,
     /// Another sandbox, or a server that outlived its own, works in the directory.
-    #[error("{directory} is in use{}: stop that one, or name another directory with --dir", by(*.pid))]
+    #[error("{directory} is in use{}: stop that one, or name another directory (`strings-queue sandbox --dir …`)", by(*.pid))]
     InUse {
         /// The sandbox's directory.
         directory: PathBuf,
@@ -36,7 +36,9 @@ pub enum SandboxError {
         pid: Option<i32>,
     },
     /// The directory was made by the other kind of server.
-    #[error("{directory} holds the data of {held}, and the program is {program}: name another directory with --dir")]
+    #[error(
+        "{directory} holds the data of {held}, and the program is {program}: name another directory (`strings-queue sandbox --dir …`)"
+    )]
     OtherFlavour {
         /// The sandbox's directory.
         directory: PathBuf,

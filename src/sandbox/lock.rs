@@ -6,6 +6,12 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a server may take to end whose sandbox was killed: it was told to, when that died.
+const ENDS_WITHIN: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Held while the sandbox lives. The kernel frees it with the process, however that ends: nothing is left to
 /// be taken for a lock later, as a file would be.
@@ -15,14 +21,23 @@ pub(super) struct DirectoryLock {
 }
 
 impl DirectoryLock {
-    /// Takes the directory, or tells who has it.
+    /// Takes the directory, or tells who has it. Waits a while for a server that is ending.
     pub(super) fn take(directory: &Path, pid_file: &Path, data: &Path) -> Result<DirectoryLock, SandboxError> {
+        DirectoryLock::take_within(ENDS_WITHIN, directory, pid_file, data)
+    }
+
+    fn take_within(
+        patience: Duration,
+        directory: &Path,
+        pid_file: &Path,
+        data: &Path,
+    ) -> Result<DirectoryLock, SandboxError> {
         let refused = |pid| SandboxError::InUse { directory: directory.to_owned(), pid };
         let name = bind_name(directory).map_err(|error| match error.kind() {
             ErrorKind::AddrInUse => refused(running_server(pid_file, data)),
             _ => SandboxError::io("cannot lock", directory)(error),
         })?;
-        match running_server(pid_file, data) {
+        match lasting_server(patience, pid_file, data) {
             Some(pid) => Err(refused(Some(pid))),
             None => Ok(DirectoryLock { _name: name }),
         }
@@ -33,6 +48,18 @@ impl DirectoryLock {
 fn bind_name(directory: &Path) -> std::io::Result<UnixListener> {
     let name = format!("strings-queue/sandbox/{:016x}", super::socket_path::fingerprint(directory));
     UnixListener::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes())?)
+}
+
+/// The server that is still there after so long; none as soon as there is none.
+fn lasting_server(patience: Duration, pid_file: &Path, data: &Path) -> Option<i32> {
+    let begun = Instant::now();
+    loop {
+        let pid = running_server(pid_file, data)?;
+        if begun.elapsed() >= patience {
+            return Some(pid);
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
 }
 
 /// The process of the pid file, if it is a server with this data directory: the number alone may be anybody's by now.
@@ -46,12 +73,11 @@ fn running_server(pid_file: &Path, data: &Path) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
 
     const SOON: Duration = Duration::from_secs(10);
 
     fn take(directory: &Path) -> Result<DirectoryLock, SandboxError> {
-        DirectoryLock::take(directory, &directory.join("pid"), &directory.join("data"))
+        DirectoryLock::take_within(Duration::ZERO, directory, &directory.join("pid"), &directory.join("data"))
     }
 
     /// Takes it when it is free. A process that another test starts has a copy of what was let go, until its program
@@ -94,8 +120,14 @@ mod tests {
         }
         let error = take(directory.path()).unwrap_err().to_string();
         assert!(error.contains(&format!("by the server with process id {}", server.id())), "{error}");
-        drop(server.stdin.take());
-        server.wait().unwrap();
+        // It ends while its successor waits for it.
+        let ending = thread::spawn(move || {
+            thread::sleep(10 * LOOK_AGAIN);
+            drop(server.stdin.take());
+            server.wait().unwrap();
+        });
+        assert_eq!(lasting_server(SOON, &pid_file, &directory.path().join("data")), None, "it has ended");
+        ending.join().unwrap();
         take_soon(directory.path());
     }
 

@@ -1,6 +1,6 @@
 //! Whose the server is: never root's, for a server refuses to be.
 
-use std::os::unix::fs::{PermissionsExt, lchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -19,10 +19,16 @@ pub(super) enum Owner {
 }
 
 impl Owner {
-    /// The user for this process's servers.
-    pub(super) fn find() -> io::Result<Owner> {
+    /// The user for this process's servers: whose data are there already, if it is not root, for users may come and go.
+    pub(super) fn find(data: &Path) -> io::Result<Owner> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Owner::Ourselves);
+        }
+        if let Ok(there) = fs::symlink_metadata(data)
+            && there.is_dir()
+            && there.uid() != 0
+        {
+            return Ok(Owner::Other { uid: there.uid(), gid: there.gid() });
         }
         let users = fs::read_to_string("/etc/passwd")?;
         let user = SERVER_USERS.iter().find_map(|name| find_user(&users, name));

@@ -92,7 +92,7 @@ pub(super) async fn keep_watch(
     mut status: watch::Receiver<LogStatus>,
     whole: watch::Sender<bool>,
 ) {
-    let terms = Terms { ini: "db.ini".to_owned(), server_id: config.binlog.server_id };
+    let terms = Terms { ini: config.file.display().to_string(), server_id: config.binlog.server_id };
     let mut told = HashSet::new();
     let (mut last, mut be_patient_until) = (None, None);
     loop {
@@ -122,7 +122,7 @@ pub(super) async fn keep_watch(
 
 /// Warns of everything that is wrong, for a service that can't start.
 pub(super) async fn tell_all(config: &Config, store: &Store) {
-    let terms = Terms { ini: "db.ini".to_owned(), server_id: config.binlog.server_id };
+    let terms = Terms { ini: config.file.display().to_string(), server_id: config.binlog.server_id };
     if let Ok(inspection) = inspect(store, &terms).await {
         tell(&mut HashSet::new(), inspection.findings);
     }

@@ -56,8 +56,14 @@ const NO_WRITES: [u16; 6] = [1040, 1290, 1792, 1836, 3100, 3989];
 /// there. They pass when somebody mends them; so does a table that is renamed for a moment.
 const NOT_THERE: [u16; 15] = [1044, 1045, 1049, 1054, 1130, 1142, 1143, 1146, 1227, 1698, 1820, 1862, 3118, 3159, 4151];
 
+/// What a proxy answers instead of a server that it can't reach: a client's own number (2000 to 2999, such as "2003: Can't
+/// connect"), which no server has; of `ProxySQL` that it waited in vain.
+fn is_of_a_proxy(code: u16) -> bool {
+    (2000..3000).contains(&code) || code == 9001
+}
+
 fn passes(code: u16) -> bool {
-    code < 1000 || PASSING.contains(&code) || NO_ROOM.contains(&code)
+    code < 1000 || is_of_a_proxy(code) || PASSING.contains(&code) || NO_ROOM.contains(&code)
 }
 
 impl StoreError {
@@ -195,6 +201,14 @@ mod tests {
         assert!(!server(1045).is_transient());
         assert!(server(1366).is_refused_data());
         assert!(!server(1146).is_refused_data() && !server(1146).is_transient());
+    }
+
+    #[test]
+    fn a_proxy_that_reaches_no_server_is_waited_for() {
+        for code in [2003, 2013, 9001] {
+            let error = StoreError::Server { code, message: "Can't connect".to_owned() };
+            assert!(error.of_connecting().is_transient(), "{code}");
+        }
     }
 
     #[test]

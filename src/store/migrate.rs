@@ -25,8 +25,12 @@ pub const MIGRATIONS: [(u32, &str); CURRENT_VERSION as usize] =
 const VERSION_LINE: &str = "INSERT IGNORE";
 /// How long another migration may take, in seconds, before this one gives up waiting.
 const LOCK_WAIT_SECS: u32 = 60;
-/// How long it waits for applications' transactions to let go of a table, in seconds.
-const PATIENCE_SECS: u32 = 86_400;
+/// How long one try of a statement waits for applications' transactions to let go of a table, in seconds. Whatever else wants
+/// that table waits behind it; between two tries it can get on.
+const TABLE_LOCK_SECS: u32 = 30;
+
+/// How long a client that runs the printed SQL waits for a row that others keep locked, in seconds.
+const ROW_LOCK_SECS: u32 = 86_400;
 
 /// Brings the tables to this version's shape; how they stood before.
 ///
@@ -36,11 +40,12 @@ pub async fn migrate(session: &mut Session) -> Result<SchemaState, StoreError> {
     let conn = lease.conn();
     require_supported(conn).await?;
     lock_migrations(conn).await?;
-    conn.query_drop(format!("SET SESSION lock_wait_timeout = {PATIENCE_SECS}")).await?;
+    conn.query_drop(format!("SET SESSION lock_wait_timeout = {TABLE_LOCK_SECS}")).await?;
     let before = schema_state(conn).await?;
     match before {
         SchemaState::Current | SchemaState::Newer(_) => {}
         SchemaState::Missing => run_script(conn, SCHEMA).await?,
+        SchemaState::WithoutLog => run_script(conn, &schema_without_versions()).await?,
         SchemaState::Ancestor => upgrade(conn, 0).await?,
         SchemaState::Older(version) => upgrade(conn, version).await?,
     }
@@ -74,7 +79,12 @@ async fn upgrade(conn: &mut Conn, from: u32) -> Result<(), StoreError> {
 pub fn upgrade_sql(from: u32) -> String {
     let missing = MIGRATIONS.into_iter().filter(|(version, _)| *version > from).map(|(_, script)| script);
     let scripts: String = missing.collect::<Vec<_>>().join("\n");
-    format!("SET SESSION {SESSION_MODE};\n\n{}\n{scripts}\n{}", schema_without_versions(), versions_of_schema())
+    format!(
+        "-- Where this is cut off, `strings-queue migrate` goes on from there.\nSET SESSION {SESSION_MODE}, \
+         sql_safe_updates = 0, innodb_lock_wait_timeout = {ROW_LOCK_SECS};\n\n{}\n{scripts}\n{}",
+        schema_without_versions(),
+        versions_of_schema()
+    )
 }
 
 /// The table of versions without a version: a migration counts only when it is done.

@@ -1,10 +1,11 @@
 //! Schema: whether the tables are the ones this version works with.
 
 use super::error::StoreError;
-use super::server::{columns_of, require_supported};
+use super::server::require_supported;
 use super::session::{Session, within_deadline};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use std::path::Path;
 
 /// The migration that this version's tables have seen last.
 pub const CURRENT_VERSION: u32 = 1;
@@ -21,6 +22,8 @@ pub enum SchemaState {
     Ancestor,
     /// An older version's, which has seen this migration last.
     Older(u32),
+    /// This version's, but for the table of the log, which is not there.
+    WithoutLog,
     /// This version's.
     Current,
     /// A newer version's.
@@ -28,15 +31,16 @@ pub enum SchemaState {
 }
 
 impl SchemaState {
-    /// An error that says what mends it, unless the tables are this version's or newer.
-    pub fn require_current(self) -> Result<(), StoreError> {
+    /// An error that says what mends it, unless the tables are this version's or newer. `ini` is the file of settings.
+    pub fn require_current(self, ini: &Path) -> Result<(), StoreError> {
         let fault = match self {
             SchemaState::Current | SchemaState::Newer(_) => return Ok(()),
             SchemaState::Missing => "there is no table queued_job".to_owned(),
-            SchemaState::Ancestor => "the tables are the ancestor's, not upgraded yet".to_owned(),
+            SchemaState::Ancestor => "the tables are the ancestor's, not upgraded yet, or not to the end".to_owned(),
+            SchemaState::WithoutLog => "there is no table queued_job_log".to_owned(),
             SchemaState::Older(version) => format!("the tables are of the older version {version}"),
         };
-        Err(StoreError::Schema(format!("{fault}; run `strings-queue migrate db.ini`")))
+        Err(StoreError::Schema(format!("{fault}; run `strings-queue migrate {}`", ini.display())))
     }
 }
 
@@ -53,21 +57,37 @@ pub async fn read_schema_state(session: &mut Session) -> Result<SchemaState, Sto
 }
 
 pub(super) async fn schema_state(conn: &mut Conn) -> Result<SchemaState, StoreError> {
-    let columns = columns_of(conn, "queued_job").await?;
-    let has = |name: &str| columns.iter().any(|column| column.eq_ignore_ascii_case(name));
+    let columns: Vec<(String, String)> = conn.query(COLUMNS).await?;
+    let column = |name: &str| columns.iter().find(|(column, _)| column.eq_ignore_ascii_case(name));
     if columns.is_empty() {
         return Ok(SchemaState::Missing);
     }
-    // Whatever version stands there: `schema.sql` leaves tables that it finds as they are.
-    if !has("state") && !has("run_at") {
-        return Ok(SchemaState::Ancestor);
+    // Whatever version stands there: `schema.sql` leaves tables that it finds as they are. The last step of an upgrade
+    // has every row have a state.
+    match (column("state"), column("run_at")) {
+        (None, None) => return Ok(SchemaState::Ancestor),
+        (Some((_, nullable)), _) if nullable == "YES" => return Ok(SchemaState::Ancestor),
+        _ => {}
     }
     Ok(match last_migration(conn).await? {
         None => SchemaState::Ancestor,
         Some(version) if version < CURRENT_VERSION => SchemaState::Older(version),
+        Some(CURRENT_VERSION) if !has_log(conn).await? => SchemaState::WithoutLog,
         Some(CURRENT_VERSION) => SchemaState::Current,
         Some(version) => SchemaState::Newer(version),
     })
+}
+
+const COLUMNS: &str = "SELECT COLUMN_NAME, IS_NULLABLE FROM information_schema.COLUMNS \
+    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'queued_job'";
+
+/// Like the next one; of a table on which we have no right at all nothing can be told.
+async fn has_log(conn: &mut Conn) -> Result<bool, StoreError> {
+    match conn.query_drop("SELECT 1 FROM queued_job_log LIMIT 0").await.map_err(StoreError::from) {
+        Err(StoreError::Server { code: NO_SUCH_TABLE, .. }) => Ok(false),
+        Err(error) if !error.says_denied() && !error.is_lock_conflict() => Err(error),
+        _ => Ok(true),
+    }
 }
 
 /// The table is asked itself: `information_schema` shows a table without any right on it as one that is not there.

@@ -4,6 +4,7 @@ use super::error::StoreError;
 use super::server::columns_of;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use std::time::Duration;
 
 /// "Duplicate column name": the statement was applied before, or a column of somebody's own has the name.
 const DUPLICATE_COLUMN: u16 = 1060;
@@ -12,8 +13,10 @@ const DUPLICATE_KEY: u16 = 1061;
 /// The comment above an UPDATE that is run for some rows at a time, each time in a transaction of its own.
 const IN_PIECES: &str = "-- In pieces.";
 /// How many rows one piece looks at: no lock, no transaction and no event in the log is larger, however large the
-/// table is.
-const PIECE_ROWS: u32 = 10_000;
+/// table is, nor than a group takes (`group_replication_transaction_size_limit`, 150 MB), with bodies of a hundred KiB.
+const PIECE_ROWS: u32 = 500;
+/// How long applications have a table to themselves that some session keeps from us.
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// The statements of a script of ours: each ends with a semicolon at a line's end.
 pub fn statements(script: &str) -> impl Iterator<Item = &str> {
@@ -48,12 +51,13 @@ async fn run_in_pieces(conn: &mut Conn, update: &str) -> Result<(), StoreError> 
     }
 }
 
-/// Waits for rows that others keep locked, however long: another try costs nothing that was done.
+/// Waits for rows and tables that others keep locked, however long.
 async fn run_statement(conn: &mut Conn, statement: &str) -> Result<(), StoreError> {
     loop {
         match conn.query_drop(statement).await.map_err(StoreError::from) {
             Err(error) if error.is_lock_conflict() => {
-                tracing::warn!(%error, "waiting for rows that another session keeps locked");
+                tracing::warn!(%error, "waiting for rows or a table that another session keeps locked");
+                tokio::time::sleep(PAUSE).await;
             }
             Err(error) if error.code() == Some(DUPLICATE_COLUMN) => {
                 return refuse_foreign_columns(conn, statement).await;

@@ -84,7 +84,8 @@ impl ServerFacts {
     /// Whether a setting is on.
     #[must_use]
     pub fn is_on(&self, name: &str) -> bool {
-        matches!(self.variable(name), "ON" | "1")
+        // MariaDB 12 knows more values of `read_only`: NO_LOCK, NO_LOCK_NO_ADMIN.
+        !matches!(self.variable(name), "" | "OFF" | "0")
     }
 
     /// What is wrong with a server that lacks SQL that we use, and what mends it.

@@ -4,8 +4,8 @@ use super::stage::{SOON, Stage};
 use crate::support::service::Service;
 use crate::support::wait::until;
 
-/// A claim lasts for a job's one second and this one.
-const SHORT_CLAIMS: &str = "claim_grace_secs: 1";
+/// A claim lasts for a job's one second and these three, half of which it may take to come to the call.
+const SHORT_CLAIMS: &str = "claim_grace_secs: 3";
 const JOBS: usize = 3;
 
 struct Late {
@@ -15,7 +15,7 @@ struct Late {
     second: Service,
 }
 
-/// Two dispatchers, the first of which sleeps for four times as long as its claims last, so many times, at this place:
+/// Two dispatchers, the first of which sleeps for twice as long as its claims last, so many times, at this place:
 /// the second has time to start, and to take its jobs over.
 async fn late_at(place: &str, times: u32) -> Late {
     let stage = Stage::set().await;

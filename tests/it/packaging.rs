@@ -108,7 +108,7 @@ fn the_containers_are_mounted_published_and_stopped_as_they_should_be() {
     }
     let ports = values(&compose, "- \"");
     assert_eq!(ports, ["127.0.0.1:${STRINGS_QUEUE_DB_PORT:-3307}:3306\""], "nothing is published beyond loopback");
-    let environment = |name: &str| (name == "STRINGS_QUEUE_DB_PASSWD").then(|| "x".to_owned());
+    let environment = |name: &str| (name == "STRINGS_QUEUE_DB_PASSWD").then(|| "x".into());
     let ini = "packaging/compose/db.ini";
     let config = Config::parse(Path::new(ini), &read(ini), &environment).unwrap();
     assert!(config.warnings.is_empty() && config.database.password.is_some());

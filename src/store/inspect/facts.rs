@@ -54,6 +54,8 @@ pub(super) struct IndexFacts {
     pub(super) name: String,
     /// Its columns in order, with commas.
     pub(super) columns: String,
+    /// Whether the server looks at it for queries.
+    pub(super) is_used: bool,
 }
 
 impl Facts {
@@ -84,7 +86,7 @@ pub(super) async fn read(session: &mut Session, database: &str) -> Result<Facts,
             probes: probes::try_all(conn).await?,
             engines: engines(conn).await?,
             columns: columns(conn).await?,
-            indexes: indexes(conn).await?,
+            indexes: indexes(conn, server.flavour).await?,
             server,
         };
         lease.keep();
@@ -133,10 +135,17 @@ async fn columns(conn: &mut Conn) -> Result<Vec<ColumnFacts>, StoreError> {
     Ok(conn.query_map(sql, |(table, name, column_type)| ColumnFacts { table, name, column_type }).await?)
 }
 
-async fn indexes(conn: &mut Conn) -> Result<Vec<IndexFacts>, StoreError> {
+/// Where an index of MySQL holds an expression, it has no column.
+async fn indexes(conn: &mut Conn, flavour: Flavour) -> Result<Vec<IndexFacts>, StoreError> {
+    let used = match flavour {
+        Flavour::MySql { .. } => "IS_VISIBLE = 'YES'",
+        Flavour::MariaDb { .. } => "IGNORED = 'NO'",
+    };
+    let columns = "GROUP_CONCAT(COALESCE(COLUMN_NAME, '(an expression)') ORDER BY SEQ_IN_INDEX SEPARATOR ',')";
     let sql = format!(
-        "SELECT TABLE_NAME, INDEX_NAME, GROUP_CONCAT(COLUMN_NAME ORDER BY SEQ_IN_INDEX SEPARATOR ',') \
+        "SELECT TABLE_NAME, INDEX_NAME, {columns}, MIN({used}) \
          FROM information_schema.STATISTICS WHERE {OURS} GROUP BY TABLE_NAME, INDEX_NAME"
     );
-    Ok(conn.query_map(sql, |(table, name, columns)| IndexFacts { table, name, columns }).await?)
+    let index = |(table, name, columns, is_used)| IndexFacts { table, name, columns, is_used };
+    Ok(conn.query_map(sql, index).await?)
 }

@@ -15,9 +15,15 @@ pub(super) struct Probe {
     sql: &'static str,
 }
 
-/// The deeds of the service. The UPDATE names all columns that we write, so rights on single columns will do too.
+/// The deeds of the service. Each names all columns that we read or write.
 pub(super) const PROBES: [Probe; 5] = [
-    Probe { privilege: "SELECT", scope: Scope::Table("queued_job"), sql: "SELECT id FROM queued_job WHERE 1 = 0" },
+    Probe {
+        privilege: "SELECT",
+        scope: Scope::Table("queued_job"),
+        sql: "SELECT id, http_method, url, body, timeout_secs, last_started_at, last_finished_at, last_response, \
+              result_code, remaining_retries, retry_delay_secs, state, run_at, attempt, claimed_by, claim_token, \
+              claim_expires_at, created_at FROM queued_job WHERE 1 = 0",
+    },
     Probe {
         privilege: "UPDATE",
         scope: Scope::Table("queued_job"),

@@ -70,7 +70,15 @@ fn durability(server: &ServerFacts) -> Vec<Finding> {
         ("sync_binlog", "a crash of the machine may leave committed jobs out of the log; the sweep finds them late"),
         ("innodb_flush_log_at_trx_commit", "a crash of the machine may lose committed jobs and results"),
     ];
-    let relaxed = wanted.into_iter().filter(|(name, _)| !matches!(server.variable(name), "" | "1"));
+    // MariaDB has 3 for what MySQL does with 1, group commits included ("innodb_flush_log_at_trx_commit" in its manual).
+    let as_durable =
+        |name: &str| matches!((name, server.flavour), ("innodb_flush_log_at_trx_commit", Flavour::MariaDb { .. }));
+    let is_durable = |name: &str| match server.variable(name) {
+        "" | "1" => true,
+        "3" => as_durable(name),
+        _ => false,
+    };
+    let relaxed = wanted.into_iter().filter(|(name, _)| !is_durable(name));
     let finding = |(name, risk): (&str, &str)| {
         let what = format!("{name} is {}: {risk}", server.variable(name));
         Finding::remark(Topic::Server, what, set_for_good(server.flavour, name, "1"))

@@ -14,6 +14,9 @@ pub(super) fn judge(facts: &Facts, terms: &Terms) -> Vec<Finding> {
         Ok(SchemaState::Older(version)) => {
             vec![older(&format!("they are of version {version}, and we need {CURRENT_VERSION}"), &migrate)]
         }
+        Ok(SchemaState::WithoutLog) => {
+            vec![Finding::fault(Topic::Tables, "there is no table queued_job_log", migrate)]
+        }
         Ok(SchemaState::Newer(version)) => {
             let what = format!("the tables are of version {version}, newer than this program's {CURRENT_VERSION}");
             vec![Finding::remark(Topic::Tables, what, "install the newer strings-queue here too")]
@@ -35,7 +38,9 @@ fn older(how: &str, migrate: &str) -> Finding {
 
 fn shape(facts: &Facts, migrate: &str) -> Vec<Finding> {
     let mut found: Vec<Finding> = facts.engines.iter().filter_map(judge_engine).collect();
-    for wanted in wanted_columns() {
+    let (states, others): (Vec<_>, Vec<_>) = wanted_columns().into_iter().partition(is_state);
+    // What mends a missing state takes the other columns to be there.
+    for wanted in others.into_iter().chain(states) {
         let mut of_table = facts.columns.iter().filter(|column| column.table == wanted.table).peekable();
         // Of a table that we may not see, nothing can be told.
         if of_table.peek().is_some() {
@@ -74,11 +79,15 @@ fn judge_column(wanted: &WantedColumn, column: Option<&ColumnFacts>, migrate: &s
     Some(finding(Topic::Tables, what, mend))
 }
 
+fn is_state(wanted: &WantedColumn) -> bool {
+    (wanted.table.as_str(), wanted.name.as_str()) == ("queued_job", "state")
+}
+
 /// A `state` that begins as `available` would run every finished job again: `migrate` fills it from what became of
 /// the jobs.
 fn add_column(wanted: &WantedColumn, migrate: &str) -> String {
     let WantedColumn { table, name, definition, column_type } = wanted;
-    if (table.as_str(), name.as_str()) == ("queued_job", "state") {
+    if is_state(wanted) {
         return format!(
             "stop the service, then:\nALTER TABLE queued_job ADD COLUMN state {column_type} NULL;\n\
              DELETE FROM queued_job_migration;\n{migrate}"
@@ -122,6 +131,7 @@ fn judge_indexes(facts: &Facts) -> Vec<Finding> {
     let has = |table: &str, named: Option<&str>, columns: &str| {
         facts.indexes.iter().any(|index| {
             index.table == table
+                && index.is_used
                 && named.is_none_or(|name| index.name.eq_ignore_ascii_case(name))
                 && (index.columns == columns || index.columns.starts_with(&format!("{columns},")))
         })
@@ -130,10 +140,12 @@ fn judge_indexes(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
     // By its name: the sweep's query asks for it.
     if there("queued_job") && !has("queued_job", Some("state_run_at"), "state,run_at") {
-        let other = facts.indexes.iter().any(|index| index.table == "queued_job" && index.name == "state_run_at");
+        let mut of_the_name = facts.indexes.iter().filter(|index| index.table == "queued_job");
+        let other = of_the_name.any(|index| index.name.eq_ignore_ascii_case("state_run_at"));
         let drop = if other { "DROP INDEX state_run_at ON queued_job;\n" } else { "" };
         let mend = format!("{drop}CREATE INDEX state_run_at ON queued_job (state, run_at);");
-        found.push(Finding::fault(Topic::Tables, "queued_job has no index state_run_at on (state, run_at)", mend));
+        let what = "queued_job has no index state_run_at on (state, run_at) that may be used";
+        found.push(Finding::fault(Topic::Tables, what, mend));
     }
     if there("queued_job") && !has("queued_job", Some("PRIMARY"), "id") {
         let mend = "ALTER TABLE queued_job ADD PRIMARY KEY (id);";
@@ -220,6 +232,8 @@ mod tests {
         let bare = altered(|facts| facts.indexes.clear());
         assert_eq!(whats(&bare), "fault fault remark");
         assert_eq!(bare[0].mend, "CREATE INDEX state_run_at ON queued_job (state, run_at);");
+        let hidden = altered(|facts| facts.indexes[1].is_used = false);
+        assert!(hidden[0].mend.starts_with("DROP INDEX state_run_at ON queued_job;\nCREATE INDEX"), "{hidden:?}");
         let other = altered(|facts| facts.indexes[1] = index("queued_job", "state_run_at", "run_at"));
         assert!(other[0].mend.starts_with("DROP INDEX state_run_at ON queued_job;\nCREATE INDEX"), "{other:?}");
     }

@@ -52,7 +52,7 @@ pub(super) fn facts() -> Facts {
 }
 
 pub(super) fn index(table: &str, name: &str, columns: &str) -> IndexFacts {
-    IndexFacts { table: table.to_owned(), name: name.to_owned(), columns: columns.to_owned() }
+    IndexFacts { table: table.to_owned(), name: name.to_owned(), columns: columns.to_owned(), is_used: true }
 }
 
 pub(super) fn terms() -> Terms {

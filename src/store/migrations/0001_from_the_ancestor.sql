@@ -3,7 +3,27 @@
 --
 -- New rows may arrive at any time. `state` is NULL until it is filled, and a NULL state is never claimed, so a
 -- finished job of the ancestor can't run again. Rows that arrive while it is filled have the default already, so
--- filling comes to an end, however many there are.
+-- filling comes to an end, however many there are. The last statement, after which no `state` can be NULL, is the mark
+-- of an upgrade that came to its end.
+
+-- Where the server made it so, a first TIMESTAMP becomes that of every change that does not name it.
+-- In pieces.
+UPDATE queued_job_log SET msg = LEFT(msg, 16000), created_at = created_at WHERE LENGTH(msg) > 16000;
+
+-- A line of no job keeps its place in the log.
+-- In pieces.
+UPDATE queued_job_log SET job_id = COALESCE(job_id, 0), msg = COALESCE(msg, ''), created_at = created_at
+WHERE (job_id IS NULL OR msg IS NULL);
+
+ALTER TABLE queued_job_log
+    MODIFY id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
+    MODIFY job_id BIGINT UNSIGNED NOT NULL,
+    MODIFY msg TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci NOT NULL,
+    MODIFY created_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci,
+    ENGINE = InnoDB;
+
+ALTER TABLE queued_job_log ADD KEY job_id (job_id);
 
 -- In pieces.
 UPDATE queued_job SET last_response = LEFT(last_response, 16000), last_started_at = last_started_at
@@ -53,26 +73,8 @@ UPDATE queued_job SET
     END
 WHERE state IS NULL;
 
+ALTER TABLE queued_job ADD KEY state_run_at (state, run_at);
+
 ALTER TABLE queued_job
     MODIFY state ENUM('available', 'executing', 'retryable', 'completed', 'discarded', 'cancelled')
-        NOT NULL DEFAULT 'available',
-    ADD KEY state_run_at (state, run_at);
-
--- Where the server made it so, a first TIMESTAMP becomes that of every change that does not name it.
--- In pieces.
-UPDATE queued_job_log SET msg = LEFT(msg, 16000), created_at = created_at WHERE LENGTH(msg) > 16000;
-
--- A line of no job keeps its place in the log.
--- In pieces.
-UPDATE queued_job_log SET job_id = COALESCE(job_id, 0), msg = COALESCE(msg, ''), created_at = created_at
-WHERE (job_id IS NULL OR msg IS NULL);
-
-ALTER TABLE queued_job_log
-    MODIFY id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
-    MODIFY job_id BIGINT UNSIGNED NOT NULL,
-    MODIFY msg TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci NOT NULL,
-    MODIFY created_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
-    DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci,
-    ENGINE = InnoDB;
-
-ALTER TABLE queued_job_log ADD KEY job_id (job_id);
+        NOT NULL DEFAULT 'available';

@@ -4,13 +4,13 @@ use super::for_both_clients;
 use super::rig::{Heard, Rig, SOON};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
+use crate::support::server::OwnServer;
 use crate::support::wait::until;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use strings_queue::cdc::BinlogStream;
 use strings_queue::metrics::Counter;
 use strings_queue::wakeup::SweepCause;
-use tokio::sync::Mutex;
 
 for_both_clients! {
     same_named_tables_of_other_databases
@@ -95,15 +95,11 @@ async fn a_unique_key_over_a_text(client: BinlogStream) {
     assert!(!after.contains(&SweepCause::Unreadable) && !after.contains(&SweepCause::Statement), "{heard:?}");
 }
 
-/// The server's own `max_allowed_packet`, which a session keeps as it found it.
-static PACKETS: Mutex<()> = Mutex::const_new(());
-
 async fn huge_rows_of_other_tables_and_ours(client: BinlogStream) {
-    let _alone = PACKETS.lock().await;
-    let database = TestDatabase::with_schema().await;
+    // What it writes everybody on its server would have to read.
+    let server = OwnServer::start(&["--max-allowed-packet=64M"]).await;
+    let database = TestDatabase::with_schema_on(server.access()).await;
     database.execute("CREATE TABLE files (id INT PRIMARY KEY, content LONGBLOB)").await;
-    let (old,): (u64,) = database.query_one("SELECT @@GLOBAL.max_allowed_packet").await;
-    database.execute("SET GLOBAL max_allowed_packet = 67108864").await;
     let rig = Rig::following(&database, client).await;
     let mut conn = database.conn().await;
     conn.query_drop("INSERT INTO files VALUES (1, REPEAT('f', 20000000)), (2, REPEAT('g', 17000000))").await.unwrap();
@@ -118,7 +114,6 @@ async fn huge_rows_of_other_tables_and_ours(client: BinlogStream) {
         conn.query_drop(sql).await.unwrap();
     }
     rig.assert_rung(&database, &[5]).await;
-    database.execute(&format!("SET GLOBAL max_allowed_packet = {old}")).await;
 }
 
 async fn minimal_and_noblob_images(client: BinlogStream) {

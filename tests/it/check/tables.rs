@@ -69,6 +69,29 @@ async fn what_it_says_of_damaged_tables_mends_them() {
     check(&ini).await.assert_clean();
 }
 
+/// An index of an expression has no column.
+#[tokio::test]
+async fn indexes_of_the_applications_own_are_no_matter() {
+    let database = TestDatabase::with_schema().await;
+    let expression = if database.is_mysql() { "((UPPER(http_method)))" } else { "(url(20))" };
+    database.execute(&format!("CREATE INDEX of_ours ON queued_job {expression}")).await;
+    check(&database.ini("")).await.assert_clean();
+}
+
+#[tokio::test]
+async fn an_index_that_the_server_is_told_not_to_use_is_made_anew() {
+    let database = TestDatabase::with_schema().await;
+    let unused = if database.is_mysql() { "INVISIBLE" } else { "IGNORED" };
+    database.execute(&format!("ALTER TABLE queued_job ALTER INDEX state_run_at {unused}")).await;
+    let ini = database.ini("");
+    let checked = check(&ini).await;
+    checked.assert_ends(1, "1 fault, 0 remarks");
+    for statement in checked.sql() {
+        database.execute(&statement).await;
+    }
+    check(&ini).await.assert_clean();
+}
+
 #[tokio::test]
 async fn a_lost_state_is_filled_again_and_no_finished_job_becomes_available() {
     let database = TestDatabase::with_schema().await;

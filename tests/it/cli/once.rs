@@ -7,6 +7,7 @@ use crate::support::factory::job;
 use crate::support::proxy::Proxy;
 use crate::support::receiver::{Answer, Gate, Receiver};
 use crate::support::service::Service;
+use crate::support::turn::Turn;
 use crate::support::wait::until;
 use rustix::process::Signal;
 use std::collections::HashMap;
@@ -83,6 +84,7 @@ async fn retries_that_are_due_at_once_are_part_of_it() {
 
 #[tokio::test]
 async fn a_table_larger_than_a_page_is_worked_off() {
+    let _turn = Turn::take().await;
     let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
     job().url(receiver.url("/")).insert(&database).await;
     for _ in 0..12 {

@@ -5,9 +5,10 @@ use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::proxy::Proxy;
 use crate::support::receiver::Receiver;
-use crate::support::service::{Service, program};
+use crate::support::service::{Service, program, wrapped_program};
 use crate::support::wait::until;
-use std::ffi::OsStr;
+use rustix::process::Signal;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -42,8 +43,51 @@ async fn a_database_that_is_away_at_the_start_is_waited_for() {
 #[tokio::test]
 async fn tables_that_are_not_there_end_it_and_name_migrate() {
     let database = TestDatabase::create().await;
-    let ended = run([OsStr::new("run"), database.ini("").as_os_str()]).await;
-    ended.assert_failed(1, "there is no table queued_job; run `strings-queue migrate");
+    let ini = database.ini("");
+    let ended = run([OsStr::new("run"), ini.as_os_str()]).await;
+    ended.assert_failed(1, &format!("there is no table queued_job; run `strings-queue migrate {}`", ini.display()));
+}
+
+#[tokio::test]
+async fn a_log_table_that_is_not_there_ends_it_and_migrate_makes_it_again() {
+    let database = TestDatabase::with_schema().await;
+    let id = job().insert(&database).await;
+    database.execute("DROP TABLE queued_job_log").await;
+    let ini = database.ini(NO_SWEEP);
+    for command in ["run", "once"] {
+        let ended = run([OsStr::new(command), ini.as_os_str()]).await;
+        ended.assert_failed(
+            1,
+            &format!("there is no table queued_job_log; run `strings-queue migrate {}`", ini.display()),
+        );
+    }
+    let checked = run([OsStr::new("check"), ini.as_os_str()]).await;
+    assert!(checked.code == Some(1) && checked.to_string().contains("there is no table queued_job_log"), "{checked}");
+    let made = run([OsStr::new("migrate"), ini.as_os_str()]).await;
+    assert!(made.code == Some(0) && made.to_string().contains("made the table queued_job_log"), "{made}");
+    run([OsStr::new("check"), ini.as_os_str()]).await.assert_clean();
+    assert_eq!(database.query::<u64>("SELECT id FROM queued_job").await, [id]);
+}
+
+/// As when a terminal goes away.
+#[tokio::test]
+async fn a_hangup_is_a_stop_unless_it_was_ignored_from_the_start() {
+    let database = TestDatabase::with_schema().await;
+    let begun_by = async |wrapper: &[&str]| {
+        let mut command = wrapped_program(wrapper.iter().map(OsString::from));
+        command.arg("run").arg(database.ini(NO_SWEEP));
+        let service = Service::spawn(command);
+        service.wait_for_line("following the log", SOON).await;
+        service
+    };
+    // Whatever whoever runs the tests ignores.
+    let mut service = begun_by(&["env", "--default-signal"]).await;
+    service.signal(Signal::HUP);
+    assert_eq!(service.wait_for_exit(SOON).await.code(), Some(0));
+    let mut service = begun_by(&["nohup"]).await;
+    service.signal(Signal::HUP);
+    assert_works(&database).await;
+    assert_eq!(service.stop(SOON).await, Some(0));
 }
 
 #[tokio::test]
@@ -58,7 +102,8 @@ async fn the_ancestors_tables_end_it_and_name_migrate() {
         .await;
     for command in ["run", "once"] {
         let ended = run([OsStr::new(command), database.ini("").as_os_str()]).await;
-        ended.assert_failed(1, "the tables are the ancestor's, not upgraded yet; run `strings-queue migrate");
+        let told = "the tables are the ancestor's, not upgraded yet, or not to the end; run `strings-queue migrate";
+        ended.assert_failed(1, told);
     }
 }
 

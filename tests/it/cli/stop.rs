@@ -5,6 +5,7 @@ use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::receiver::{Answer, Gate, Receiver};
 use crate::support::service::Service;
+use crate::support::turn::Turn;
 use crate::support::wait::until;
 use mysql_async::{Row, Value};
 use rustix::process::Signal;
@@ -59,6 +60,7 @@ async fn calls_in_flight_end_and_are_recorded_at_either_signal() {
 
 #[tokio::test]
 async fn past_the_drain_jobs_go_back_as_they_were() {
+    let _turn = Turn::take().await;
     let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
     receiver.on("/never", Answer::never());
     let fresh = job().url(receiver.url("/never")).timeout(600).due_for(60);
@@ -81,6 +83,7 @@ async fn past_the_drain_jobs_go_back_as_they_were() {
 
 #[tokio::test]
 async fn a_job_given_back_is_called_by_the_next_start_under_the_same_number() {
+    let _turn = Turn::take().await;
     let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
     receiver.on_turns("/", [Answer::never(), Answer::ok()]);
     let id = job().url(receiver.url("/")).retries(0).insert(&database).await;

@@ -7,6 +7,7 @@ use crate::support::factory::job;
 use crate::support::proxy::{CutPoint, Fault, Mode, Proxy, Way};
 use crate::support::receiver::{Answer, Gate, Received, Receiver};
 use crate::support::service::Service;
+use crate::support::turn::Turn;
 use crate::support::wait::until;
 use mysql_async::prelude::Queryable;
 use rustix::process::Signal;
@@ -59,6 +60,7 @@ async fn while_the_database_is_away_and_nothing_is_in_flight() {
 
 /// Its result can't be written, so that the end is no clean one; the next start calls the job again.
 async fn with_a_call_in_flight(lose: impl AsyncFnOnce(&Proxy)) {
+    let _turn = Turn::take().await;
     let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
     let gate = Gate::closed();
     receiver.on_turns("/", [Answer::ok().behind(&gate), Answer::ok()]);
@@ -95,6 +97,7 @@ async fn while_the_database_hangs_and_a_result_is_unwritten() {
 
 #[tokio::test]
 async fn while_a_claim_waits_for_the_table() {
+    let _turn = Turn::take().await;
     let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
     let mut service = Service::run(&database.ini(&draining(0)));
     service.wait_for_line("following the log", SOON).await;
@@ -120,6 +123,7 @@ async fn while_a_claim_waits_for_the_table() {
 /// The claim was made, and nobody would call its job or give it back.
 #[tokio::test]
 async fn while_the_answer_to_a_claim_is_lost() {
+    let _turn = Turn::take().await;
     let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
     let proxy = Proxy::start(database.server().address()).await;
     // There before the service is, for the log shows a new row before SQL does, and a claim would not find it then.
@@ -143,6 +147,7 @@ async fn while_the_answer_to_a_claim_is_lost() {
 
 #[tokio::test]
 async fn while_no_handler_ever_answers() {
+    let _turn = Turn::take().await;
     let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
     receiver.on("/", Answer::never());
     let ids = job().url(receiver.url("/")).timeout(3_600).insert_times(&database, 100).await;
@@ -154,6 +159,7 @@ async fn while_no_handler_ever_answers() {
 
 #[tokio::test]
 async fn in_the_middle_of_a_large_backlog() {
+    let _turn = Turn::take_all().await;
     let (database, receiver) = (TestDatabase::with_schema().await, Receiver::start().await);
     let rows = times::<u64>(16_384, 131_072);
     job().url(receiver.url("/")).insert(&database).await;

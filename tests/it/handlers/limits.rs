@@ -5,6 +5,7 @@ use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::receiver::{Answer, Gate, Receiver};
 use crate::support::service::{Service, wrapped_program};
+use crate::support::turn::Turn;
 use crate::support::wait::{throughout, until};
 use std::time::Duration;
 
@@ -90,6 +91,7 @@ async fn calls_have_as_many_files_as_the_machine_allows() {
 /// by one.
 #[tokio::test]
 async fn claims_for_a_handler_that_takes_a_while_are_worth_their_transactions() {
+    let _turn = Turn::take().await;
     let (receiver, gate) = (Receiver::start().await, Gate::closed());
     let closed = gate.clone();
     receiver.on_call("/", move |call| {

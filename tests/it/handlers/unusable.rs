@@ -123,7 +123,7 @@ async fn a_thousand_unusable_rows_among_a_thousand_good_ones_delay_none_of_them(
     insert_many(&rig.database, 100, &slow.url("/"), "NULL").await;
     slow.wait_for(20, SOON).await;
     insert_mixed(&rig.database, &receiver.url("/")).await;
-    receiver.wait_for(1_000, SOON).await;
+    receiver.wait_for(1_000, 3 * SOON).await;
     until("all of them are final", SOON, async || {
         let states = "SELECT CAST(state AS CHAR), result_code, attempt, remaining_retries, COUNT(*), \
              (SELECT COUNT(*) FROM queued_job_log WHERE msg LIKE '%Job failed permanently: unusable %') \

@@ -77,7 +77,7 @@ async fn a_row_that_an_application_keeps_locked_is_waited_for() {
     application.query_drop(format!("START TRANSACTION; DELETE FROM queued_job WHERE id = {id}")).await.unwrap();
     let ini = database.ini("");
     let mut migration = Service::start([OsStr::new("migrate"), ini.as_os_str()]);
-    migration.wait_for_line("waiting for rows that another session keeps locked", SOON).await;
+    migration.wait_for_line("waiting for rows or a table that another session keeps locked", SOON).await;
     application.query_drop("ROLLBACK").await.unwrap();
     assert_eq!(migration.wait_for_exit(SOON).await.code(), Some(0), "{:?}", migration.lines());
     assert_eq!(states(&database).await, ["completed"]);

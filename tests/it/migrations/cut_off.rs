@@ -11,7 +11,7 @@ use crate::support::wait::until;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::ffi::OsStr;
-use strings_queue::store::migrate::{MIGRATIONS, statements};
+use strings_queue::store::migrate::{MIGRATIONS, SCHEMA, statements};
 
 fn upgrade_statements() -> Vec<&'static str> {
     MIGRATIONS.into_iter().flat_map(|(_, script)| statements(script)).collect()
@@ -38,17 +38,29 @@ async fn assert_upgraded(database: &TestDatabase, all: &[OldJob], arrived: usize
 async fn after_any_statement_it_can_be_run_again() {
     let count = upgrade_statements().len();
     assert!(count > 4, "the script is cut into its statements");
-    for (made, make) in [MAKES[0], MAKES[2]].into_iter().enumerate() {
-        // Every statement for one make, every other for the other.
-        for done in (0..=count).step_by(made + 1) {
-            cut_off_after(done, make).await;
-        }
+    for done in 0..=count {
+        cut_off_after(done, MAKES[0], "").await;
+    }
+    // Every other statement for another make.
+    for done in (0..=count).step_by(2) {
+        cut_off_after(done, MAKES[2], "").await;
     }
 }
 
-async fn cut_off_after(done: usize, make: Make) {
+/// `schema.sql` says which version it makes, and leaves the tables that it finds as they are.
+#[tokio::test]
+async fn after_any_statement_it_can_be_run_again_where_a_version_stood_there_before() {
+    for done in 0..upgrade_statements().len() {
+        cut_off_after(done, MAKES[0], SCHEMA).await;
+    }
+}
+
+async fn cut_off_after(done: usize, make: Make, before: &str) {
     let database = ancestor(make).await;
     let all = insert_all(&database).await;
+    for statement in statements(before) {
+        database.execute(statement).await;
+    }
     for statement in &upgrade_statements()[..done] {
         database.execute(statement).await;
     }
@@ -113,6 +125,25 @@ async fn a_session_killed_and_a_program_killed_leave_what_can_be_run_again() {
     assert_upgraded(&database, &all, 0, "killed").await;
 }
 
+/// In full only: it takes half a minute.
+#[tokio::test]
+async fn what_is_inserted_while_it_waits_for_a_table_gets_on_between_its_tries() {
+    if std::env::var_os("STRINGS_QUEUE_SLOW").is_none() {
+        return;
+    }
+    let database = ancestor(MAKES[0]).await;
+    let all = insert_all(&database).await;
+    let held = hold_alters_up(&database).await;
+    let ini = database.ini("");
+    let mut migration = Service::start([OsStr::new("migrate"), ini.as_os_str()]);
+    until("it waits", SOON, async || waiting_alter(&database).await.is_some()).await;
+    job().insert(&database).await;
+    migration.wait_for_line("another session keeps locked", SOON).await;
+    held.disconnect().await.unwrap();
+    assert_eq!(migration.wait_for_exit(SOON).await.code(), Some(0));
+    assert_upgraded(&database, &all, 1, "waited").await;
+}
+
 #[tokio::test]
 async fn the_making_of_new_tables_can_be_cut_off_too() {
     let schema: Vec<&str> = statements(strings_queue::store::migrate::SCHEMA).collect();
@@ -154,7 +185,7 @@ async fn rows_are_filled_in_pieces_and_those_that_are_filled_stay() {
     let said = command("migrate", &database.ini("")).await;
     assert!(said.code == Some(1) && said.stderr.contains("stumbled"), "{}", said.stderr);
     let filled = "SELECT COUNT(*) FROM queued_job WHERE state = 'completed'";
-    assert_eq!(database.query_one::<u32>(filled).await, 10_000);
+    assert_eq!(database.query_one::<u32>(filled).await, 15_500);
     database.execute("DROP TRIGGER stumble").await;
     migrate(&database).await;
     assert_eq!(database.query_one::<u32>(filled).await, 15_625);

@@ -27,7 +27,8 @@ async fn pasted_into_a_client_it_upgrades_the_ancestors_tables() {
         assert_eq!(database.query::<i64>("SELECT id FROM queued_job").await, before, "it only prints");
         // Other than ours, and what it sets is for its own session.
         let mut client = database.conn().await;
-        client.query_drop("SET SESSION time_zone = '+05:30', sql_mode = 'NO_ZERO_DATE,ANSI_QUOTES'").await.unwrap();
+        let other = "time_zone = '+05:30', sql_mode = 'NO_ZERO_DATE,ANSI_QUOTES', sql_safe_updates = 1";
+        client.query_drop(format!("SET SESSION {other}")).await.unwrap();
         client.query_drop(&sql).await.unwrap_or_else(|error| panic!("{make:?}: {error}\nin {sql}"));
         let mut expected: Vec<&str> = all.iter().map(|old| old.state).collect();
         expected.extend(["completed", "retryable", "available"]);

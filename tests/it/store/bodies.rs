@@ -53,7 +53,7 @@ async fn one_that_does_not_come_in_time_costs_a_try() {
     let proxy = Proxy::start(database.server().address()).await;
     let stalls = (CutPoint::BeforeAnswer, Fault::Becomes(Mode::Stall, SOON));
     let loading = proxy.fault_on(Way::ToServer, b"SELECT body FROM", stalls);
-    let grace = "ssl_mode: disabled\n[dispatch]\nclaim_grace_secs: 1\n[sweep]\ninterval_secs: 3600\n";
+    let grace = "ssl_mode: disabled\n[dispatch]\nclaim_grace_secs: 6\n[sweep]\ninterval_secs: 3600\n";
     let _service = Service::run(&database.ini_at(proxy.port(), grace));
     let id = job().url(receiver.url("/")).body("x".repeat(40_000)).retry_delay(0).insert(&database).await;
     until("it is done", SOON, async || state(&database, id).await == "completed").await;
