@@ -8,9 +8,9 @@ use crate::support::server::OwnServer;
 use crate::support::wait::until;
 use std::time::Duration;
 
-/// One call at a time. A slot is free again when its call has ended: the results of those before it may still be on
-/// their way.
-const ONE_BY_ONE: &str = "max_in_flight: 1";
+/// One call at a time, and each in a claim and a write-back of its own. A slot is free again when its call has ended: the
+/// results of those before it may still be on their way.
+const ONE_BY_ONE: &str = "max_in_flight: 1\nbatch_size: 1";
 const JOBS: usize = 8;
 
 /// Aborts at the fourth time that the place is reached. At least so many calls are made twice, and at most those that had

@@ -17,7 +17,7 @@ async fn assert_ends(service: &mut Service, last: &str) {
 async fn a_panic_of_the_task_that_records_results_ends_the_service_and_the_next_start_loses_nothing() {
     let stage = Stage::set().await;
     let ids = stage.insert(5).await;
-    let mut service = stage.program("before-finish=return(panic)", "");
+    let mut service = stage.program("before-finish=1*return(panic)", "");
     assert_ends(&mut service, "a task of the dispatcher failed").await;
     let mut next = stage.program("", "");
     stage.until_all_final().await;

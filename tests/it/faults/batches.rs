@@ -1,6 +1,7 @@
 //! The same faults with batches forced to one job and forced large, for claims and for results.
 
 use super::load::Load;
+use super::plan::answer_by_plan;
 use super::{NO_SWEEP, database, kills, network, stage_in};
 use crate::support::database::{TestDatabase, TestServer};
 use crate::support::receiver::Receiver;
@@ -29,7 +30,11 @@ impl Batches {
     /// As [`super::stage_on`]. Large batches keep every processor busy.
     pub async fn stage_on(self, server: &TestServer) -> (TestDatabase, Receiver) {
         let turn = if self == Batches::Large { Turn::take_all().await } else { Turn::take().await };
-        stage_in(Some(turn), server).await
+        let (database, receiver) = stage_in(Some(turn), server).await;
+        if self == Batches::Large {
+            answer_by_plan(&receiver, self.calls_take());
+        }
+        (database, receiver)
     }
 
     pub fn settings(self) -> String {

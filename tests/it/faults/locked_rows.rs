@@ -2,7 +2,7 @@
 
 use super::checker::check;
 use super::load::{Load, Written};
-use super::{ENOUGH, NO_SWEEP, all_following, all_stop, base, following, report, stage, times};
+use super::{ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, following, report, stage, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::wait::until;
@@ -133,7 +133,7 @@ async fn rows_that_an_application_keeps_locked_under_the_load_of_eight_writers_w
         let locked = job().url(receiver.url("/work?locked")).run_at_in(6_000).insert_times(&database, 20).await;
         let mut keeper = locking(&database, &locked).await;
         let before = receiver.count();
-        receiver.wait_for(before + 1_200, Duration::from_secs(15)).await;
+        receiver.wait_for(before + 1_200, SETTLES).await;
         let due = format!("SELECT run_at < NOW(6) - INTERVAL 1 SECOND FROM queued_job WHERE id = {}", locked[19]);
         until("they are due", Duration::from_secs(20), async || database.query_one(&due).await).await;
         let locked: HashSet<u64> = locked.into_iter().collect();
@@ -213,14 +213,14 @@ async fn tens_of_thousands_of_locked_rows_hold_up_no_other() {
     let mut service = following(&database.ini(NO_SWEEP)).await;
     let rows = "INSERT INTO queued_job (http_method, url, run_at) \
                 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 500) \
-                SELECT 'post', '{url}', NOW(6) + INTERVAL 5 SECOND FROM numbers JOIN (SELECT n FROM numbers LIMIT 40) AS more";
+                SELECT 'post', '{url}', NOW(6) + INTERVAL 15 SECOND FROM numbers JOIN (SELECT n FROM numbers LIMIT 40) AS more";
     database.execute(&rows.replace("{url}", &receiver.url("/work?locked"))).await;
     let mut keeper = database.conn().await;
     // The rows alone, and no room between them.
     let lock = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION; SELECT id FROM queued_job FOR UPDATE";
     keeper.query_drop(lock).await.unwrap();
-    // They are due.
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    let due = "SELECT MIN(run_at) < NOW(6) - INTERVAL 2 SECOND FROM queued_job";
+    until("they are due", SETTLES, async || database.query_one(due).await).await;
     job().url(receiver.url("/work")).insert_times(&database, 10).await;
     receiver.wait_for(10, Duration::from_secs(20)).await;
     keeper.query_drop("DELETE FROM queued_job WHERE url LIKE '%locked'; COMMIT").await.unwrap();

@@ -2,6 +2,7 @@
 
 use super::checker::check;
 use super::load::{Load, Written};
+use super::plan::answer_by_plan;
 use super::{
     ENOUGH, NO_SWEEP, SETTLES, base, following_in_detail, ledger, settled, stage, stage_on, stage_without_load_on,
     sweeps,
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 /// Jobs of which the log does not tell.
 const UNSEEN: usize = 200;
+/// A job that was claimed and done between the two reads of a look would be found by both sweeps, and counted twice.
+const LONGER_THAN_A_LOOK: Duration = Duration::from_millis(100);
 const PASSWORD: &str = "aPasswordOfTheTests1";
 
 /// Jobs that were due for long when they came: each of them is a loss, however soon a sweep finds it.
@@ -29,6 +32,7 @@ async fn insert_overdue(database: &TestDatabase, receiver: &Receiver) {
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_come_while_no_service_runs_are_lost_to_down() {
     let (database, receiver) = stage().await;
+    answer_by_plan(&receiver, LONGER_THAN_A_LOOK);
     insert_overdue(&database, &receiver).await;
     // The load comes when no sweep of the start can find any of it.
     let mut service = settled(&database.ini(NO_SWEEP)).await;
@@ -119,6 +123,7 @@ fn followed(service: &Service) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_a_statement_in_the_log_does_not_name_are_lost_to_decode() {
     let (database, receiver) = stage().await;
+    answer_by_plan(&receiver, LONGER_THAN_A_LOOK);
     let mut service = settled(&database.ini(NO_SWEEP)).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
     let mut conn = database.conn().await;

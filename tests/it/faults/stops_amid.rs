@@ -238,9 +238,9 @@ impl Scene {
         reader.query_drop("START TRANSACTION; SELECT id FROM queued_job LIMIT 1").await.unwrap();
         let alter = "ALTER TABLE queued_job ADD COLUMN note INT NULL; ALTER TABLE queued_job DROP COLUMN note";
         let statement = tokio::spawn(async move { alterer.query_drop(alter).await.unwrap() });
-        let waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%'";
-        // The ALTER, and a statement of the service.
-        until("others wait", SETTLES, async || self.database.query_one::<u64>(waiting).await > 1).await;
+        let waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'plain' \
+                       AND state LIKE 'Waiting for table%'";
+        until("the service waits", SETTLES, async || self.database.query_one::<u64>(waiting).await > 0).await;
         Held { connections: vec![reader], statement: Some(statement), ..Held::default() }
     }
 
