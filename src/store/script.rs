@@ -63,9 +63,21 @@ async fn run_statement(conn: &mut Conn, statement: &str) -> Result<(), StoreErro
                 return refuse_foreign_columns(conn, statement).await;
             }
             Err(error) if error.code() == Some(DUPLICATE_KEY) => return Ok(()),
-            other => return other,
+            Err(error) => return Err(with_mend(error)),
+            Ok(()) => return Ok(()),
         }
     }
+}
+
+/// What applications' own ways with these tables may refuse, with what mends it. The numbers are those of the servers' error
+/// references: values that do not fit a type (1264, 1265, 1366, 1406), foreign keys (1451, 1452, 1830, 1832, 1833, 3780).
+fn with_mend(error: StoreError) -> StoreError {
+    let mend = match error.code() {
+        Some(1264 | 1265 | 1366 | 1406) => "mend the values that the column's new type can't hold",
+        Some(1451 | 1452 | 1830 | 1832 | 1833 | 3780) => "drop the foreign key, and add it again after the upgrade",
+        _ => return error,
+    };
+    StoreError::Schema(format!("{error}; {mend}, then run `strings-queue migrate` again"))
 }
 
 /// A statement adds its columns all together: where only some of them are there, they are somebody's own.

@@ -27,6 +27,32 @@ async fn run_and_once_stop_at_tables_that_are_not_upgraded_and_name_the_command(
 }
 
 #[tokio::test]
+async fn what_stands_in_its_way_is_told_with_what_mends_it() {
+    let database = ancestor(MAKES[0]).await;
+    job().body("\u{e9}").insert(&database).await;
+    database.execute("ALTER TABLE queued_job MODIFY body BLOB NULL; UPDATE queued_job SET body = X'E9'").await;
+    let said = command("migrate", &database.ini("")).await;
+    let told = "mend the values that the column's new type can't hold, then run `strings-queue migrate` again";
+    assert!(said.code == Some(1) && said.stderr.contains(told), "{}", said.stderr);
+    database.execute("UPDATE queued_job SET body = 'e'").await;
+    migrate(&database).await;
+
+    let database = ancestor(MAKES[0]).await;
+    job().insert(&database).await;
+    database
+        .execute(
+            "ALTER TABLE queued_job_log MODIFY job_id BIGINT UNSIGNED NULL, \
+             ADD CONSTRAINT of_ours FOREIGN KEY (job_id) REFERENCES queued_job (id) ON DELETE SET NULL",
+        )
+        .await;
+    let said = command("migrate", &database.ini("")).await;
+    assert!(said.code == Some(1) && said.stderr.contains("drop the foreign key"), "{}", said.stderr);
+    database.execute("ALTER TABLE queued_job_log DROP FOREIGN KEY of_ours").await;
+    migrate(&database).await;
+    assert_eq!(states(&database).await, ["available"]);
+}
+
+#[tokio::test]
 async fn tables_of_a_newer_version_are_left_as_they_are_and_worked_with() {
     let database = TestDatabase::with_schema().await;
     let newer = CURRENT_VERSION + 3;
