@@ -123,7 +123,7 @@ impl Decoder {
         // While the layout is being read anew, the sweep that follows it finds the rows.
         let Some(layout) = self.layout.get() else { return work.sweep(SweepCause::Statement) };
         let Some(columns) = &ours.columns else { return work.sweep(SweepCause::Unreadable) };
-        let Some(shape) = Shape::new(columns, layout) else {
+        let Some(shape) = Shape::new(columns, &layout) else {
             self.layout.clear();
             return work.sweep(SweepCause::Unreadable);
         };

@@ -1,11 +1,11 @@
 //! Where the two columns we read stand in the table.
 
 use crate::store::LoggedColumns;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// The places of `id` and `state` among the table's columns. The log has no names, so SQL tells them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
     /// The place of `id`, from 0.
     pub(super) id_index: usize,
@@ -13,14 +13,23 @@ pub(super) struct Layout {
     pub(super) state_index: Option<usize>,
     /// How many columns there are.
     pub(super) column_count: usize,
+    /// Places and lengths of values that the log does not tell the length of.
+    pub(super) old_times: Arc<[(usize, usize)]>,
 }
 
 impl Layout {
     /// The layout of a table with these columns. `None`: there is no `id`.
-    pub(super) fn of_columns(LoggedColumns { names, has_our_states }: &LoggedColumns) -> Option<Layout> {
+    pub(super) fn of_columns(columns: &LoggedColumns) -> Option<Layout> {
+        let LoggedColumns { names, has_our_states, old_times } = columns;
         let find = |name: &str| names.iter().position(|column| column.eq_ignore_ascii_case(name));
         let state_index = find("state").filter(|_| *has_our_states);
-        Some(Layout { id_index: find("id")?, state_index, column_count: names.len() })
+        let old_times = old_times.as_slice().into();
+        Some(Layout { id_index: find("id")?, state_index, column_count: names.len(), old_times })
+    }
+
+    /// How long the values of the column are, where the log does not tell.
+    pub(super) fn untold_length(&self, column: usize) -> Option<usize> {
+        self.old_times.iter().find(|(place, _)| *place == column).map(|(_, length)| *length)
     }
 }
 
@@ -43,7 +52,7 @@ struct Slot {
 impl LayoutSlot {
     /// What is known now.
     pub(super) fn get(&self) -> Option<Layout> {
-        self.lock().layout
+        self.lock().layout.clone()
     }
 
     /// Forgets the layout: a new question is open.
@@ -85,14 +94,16 @@ mod tests {
     use super::*;
 
     fn columns(names: &[&str], has_our_states: bool) -> LoggedColumns {
-        LoggedColumns { names: names.iter().map(ToString::to_string).collect(), has_our_states }
+        let names = names.iter().map(ToString::to_string).collect();
+        LoggedColumns { names, has_our_states, old_times: vec![(2, 7)] }
     }
 
     #[test]
     fn columns_are_found_by_name() {
         let names = ["organization_id", "ID", "url", "state"];
-        let found = Layout { id_index: 1, state_index: Some(3), column_count: 4 };
-        assert_eq!(Layout::of_columns(&columns(&names, true)), Some(found));
+        let found = Layout { id_index: 1, state_index: Some(3), column_count: 4, old_times: [(2, 7)].into() };
+        assert_eq!(Layout::of_columns(&columns(&names, true)), Some(found.clone()));
+        assert_eq!((found.untold_length(2), found.untold_length(1)), (Some(7), None));
         let unread = Layout { state_index: None, ..found };
         assert_eq!(Layout::of_columns(&columns(&names, false)), Some(unread), "others than ours");
         assert_eq!(Layout::of_columns(&columns(&["id"], false)).unwrap().state_index, None);
@@ -107,9 +118,9 @@ mod tests {
         slot.clear();
         let second = slot.question();
         let layout = Layout::of_columns(&columns(&["id"], false));
-        assert!(!slot.answer(first, layout));
+        assert!(!slot.answer(first, layout.clone()));
         assert_eq!(slot.get(), None);
-        assert!(slot.answer(second, layout));
+        assert!(slot.answer(second, layout.clone()));
         assert_eq!(slot.get(), layout);
     }
 }

@@ -62,13 +62,13 @@ pub(super) fn table_number(body: &[u8]) -> Option<u64> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape<'a> {
     columns: &'a [Column],
-    layout: Layout,
+    layout: &'a Layout,
     state: Option<usize>,
 }
 
 impl<'a> Shape<'a> {
     /// Brings the log's columns and SQL's layout together. `None`: they are not of the same table.
-    pub(super) fn new(columns: &'a [Column], layout: Layout) -> Option<Shape<'a>> {
+    pub(super) fn new(columns: &'a [Column], layout: &'a Layout) -> Option<Shape<'a>> {
         let fits = columns.len() == layout.column_count && columns.get(layout.id_index)?.is_integer();
         let state = layout.state_index.filter(|index| columns.get(*index).is_some_and(|column| column.is_enum()));
         fits.then_some(Shape { columns, layout, state })
@@ -129,7 +129,10 @@ impl<'a> Shape<'a> {
             if bit(nulls, place - 1) {
                 continue;
             }
-            let value = column.value(row)?;
+            let value = match self.layout.untold_length(index) {
+                Some(length) => row.take(length)?,
+                None => column.value(row)?,
+            };
             if index == self.layout.id_index {
                 image.id = Bytes::new(value).uint(value.len());
             } else if Some(index) == self.state {
@@ -162,7 +165,7 @@ mod tests {
     fn read(event_kind: u8, body: &[u8]) -> Option<Vec<u64>> {
         let mut work = Work::default();
         let ours = shape_of_ours();
-        Shape::new(&ours.0, ours.1)?.read(Form::of(event_kind)?, body, &mut work)?;
+        Shape::new(&ours.0, &ours.1)?.read(Form::of(event_kind)?, body, &mut work)?;
         Some(work.jobs.into_iter().map(|job| job.0).collect())
     }
 
@@ -214,9 +217,9 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_unreadable() {
         let (columns, layout) = shape_of_ours();
-        assert!(Shape::new(&columns, Layout { column_count: 9, ..layout }).is_none());
-        assert!(Shape::new(&columns, Layout { id_index: 0, ..layout }).is_none(), "not an integer");
-        assert!(Shape::new(&columns, Layout { id_index: 99, ..layout }).is_none());
+        assert!(Shape::new(&columns, &Layout { column_count: 9, ..layout.clone() }).is_none());
+        assert!(Shape::new(&columns, &Layout { id_index: 0, ..layout.clone() }).is_none(), "not an integer");
+        assert!(Shape::new(&columns, &Layout { id_index: 99, ..layout.clone() }).is_none());
         let mut body = rows_body(kind::WRITE_ROWS, &[Row::available(1)]);
         body.pop();
         assert_eq!(read(kind::WRITE_ROWS, &body), None);

@@ -27,7 +27,7 @@ pub(super) fn table_name() -> TableName {
 
 /// Where `id` and `state` are in it.
 pub(super) fn layout() -> Layout {
-    Layout { id_index: 1, state_index: Some(2), column_count: COLUMNS }
+    Layout { id_index: 1, state_index: Some(2), column_count: COLUMNS, old_times: [].into() }
 }
 
 pub(super) fn shape_of_ours() -> (Vec<Column>, Layout) {

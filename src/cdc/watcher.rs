@@ -179,7 +179,8 @@ impl Watcher {
     async fn read_layout(&self) -> Result<bool, StreamError> {
         let question = self.around.layout.question();
         let layout = self.source.layout().await?;
-        Ok(self.around.layout.answer(question, layout) && layout.is_some())
+        let is_known = layout.is_some();
+        Ok(self.around.layout.answer(question, layout) && is_known)
     }
 
     /// Follows one stream to its end.

@@ -51,7 +51,7 @@ struct CommandLine {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the service, until SIGTERM or SIGINT
+    /// Run the service, until SIGTERM, SIGINT or SIGHUP
     Run(RunArguments),
     /// Process every job that is due, then exit
     Once(IniArguments),

@@ -11,9 +11,8 @@ use std::fmt::Write as _;
 pub(super) fn execute(arguments: &IniArguments) -> anyhow::Result<()> {
     let config = Config::load(&arguments.ini, &|name| std::env::var_os(name))?;
     run_until_signal(async |stop| {
-        let ini = arguments.ini.display().to_string();
         let mut findings = tokio::select! {
-            findings = examine(&config, &ini) => findings,
+            findings = examine(&config) => findings,
             () = stop.cancelled() => bail!("stopped before the end"),
         };
         findings.extend(config.warnings.iter().map(|warning| Finding::remark(Topic::Settings, warning, "")));

@@ -15,8 +15,9 @@ const FAILED: i32 = 1;
 /// How long the goodbyes of our connections may take: a server notes those that break off without one.
 const GOODBYES: Duration = Duration::from_millis(100);
 
-/// Runs the work on a runtime. SIGTERM, SIGINT and SIGHUP cancel the token; a second one ends the process at once. A SIGHUP
-/// that was ignored at the start, as `nohup` has it, still is.
+/// Runs the work on a runtime. SIGTERM, SIGINT and SIGHUP cancel the token; one more of the first two ends the process at
+/// once. Of a SIGHUP there may come several for one terminal that is closed, from its shell and from the kernel; one that
+/// was ignored at the start, as `nohup` has it, still is.
 pub(super) fn run_until_signal<F>(work: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
@@ -71,7 +72,10 @@ async fn watch_signals(
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            () = received(&mut hangup) => {}
+            () = received(&mut hangup) => {
+                stop.cancel();
+                continue;
+            }
         }
         if stop.is_cancelled() {
             tracing::error!("second signal: ending at once; jobs in flight will be called again");

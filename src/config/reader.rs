@@ -105,10 +105,10 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// A part of a setting's list as a message repeats it.
+    /// A part of a setting's list as a message repeats it: only where the whole could be repeated, but for its length.
     pub fn shown_part(&self, setting: &Setting, part: &str) -> String {
-        let one_line = !self.entry(setting).is_some_and(|entry| entry.value.contains('\n'));
-        if one_line { shown(part) } else { "a part".to_owned() }
+        let hidden = self.entry(setting).is_some_and(|entry| entry.value.contains(['\n', '@']));
+        if hidden { "a part".to_owned() } else { shown(part) }
     }
 
     /// Notes what is unwise in a setting.

@@ -158,9 +158,9 @@ fn a_file_that_can_not_be_read_is_told() {
 
 #[test]
 fn a_password_in_a_value_is_not_repeated() {
-    for (setting, value) in [("host", "mysql://queue:hunter2@db/app"), ("host", "queue:hunter2@db")] {
-        let error = parse(&format!("[db]\n{setting}: {value}\nuser: u\ndb: d")).unwrap_err().to_string();
-        assert!(error.contains("the value is no host") && !error.contains("hunter2"), "{error}");
+    for value in ["mysql://queue:hunter2@db/app", "queue:hunter2@db", "mysql://queue:hunter2,x@db"] {
+        let error = parse(&format!("[db]\nhost: {value}\nuser: u\ndb: d")).unwrap_err().to_string();
+        assert!(error.contains("a part is no host") && !error.contains("hunter2"), "{error}");
     }
     let run_on = format!("{SMALLEST}[http]\ndeny_networks: 10.0.0.0/8\n  hunter2\n");
     let error = parse(&run_on).unwrap_err().to_string();

@@ -24,15 +24,18 @@ impl Owner {
         if !rustix::process::geteuid().is_root() {
             return Ok(Owner::Ourselves);
         }
-        if let Ok(there) = fs::symlink_metadata(data)
-            && there.is_dir()
-            && there.uid() != 0
-        {
-            return Ok(Owner::Other { uid: there.uid(), gid: there.gid() });
+        if let Some(owner) = Owner::of(data) {
+            return Ok(owner);
         }
         let users = fs::read_to_string("/etc/passwd")?;
         let user = SERVER_USERS.iter().find_map(|name| find_user(&users, name));
         user.ok_or_else(|| io::Error::other("neither of the users mysql, nobody is in it"))
+    }
+
+    /// Whose the folder is; nobody's when there is none, or root's.
+    fn of(folder: &Path) -> Option<Owner> {
+        let there = fs::symlink_metadata(folder).ok().filter(|file| file.is_dir() && file.uid() != 0)?;
+        Some(Owner::Other { uid: there.uid(), gid: there.gid() })
     }
 
     /// Makes the command run as this user, without root's groups.
@@ -81,6 +84,18 @@ fn find_user(users: &str, name: &str) -> Option<Owner> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_shows_whose_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Owner::of(&folder.path().join("none")), None);
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(Owner::of(folder.path()), None);
+            let other = Owner::Other { uid: 4242, gid: 4243 };
+            other.give(folder.path()).unwrap();
+            assert_eq!(Owner::of(folder.path()), Some(other));
+        }
+    }
 
     #[test]
     fn a_user_is_found_by_its_whole_name() {

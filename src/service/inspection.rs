@@ -27,10 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at a log that does not show every row.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// Everything that is wrong, for one who asks before the service is started. `ini` is named in commands.
-pub async fn examine(config: &Config, ini: &str) -> Vec<Finding> {
+/// Everything that is wrong, for one who asks before the service is started.
+pub async fn examine(config: &Config) -> Vec<Finding> {
     let store = Store::new(&config.database);
-    let terms = Terms { ini: ini.to_owned(), server_id: config.binlog.server_id };
+    let terms = terms(config);
     let mut findings = match inspect(&store, &terms).await {
         Ok(inspection) => examine_log(config, &store, inspection).await,
         Err(error) => vec![judge_connecting(&config.database, &error)],
@@ -84,6 +84,10 @@ async fn follow_for_a_moment(store: &Store, binlog: &BinlogConfig) -> Option<Str
     (!following).then_some(last)
 }
 
+fn terms(config: &Config) -> Terms {
+    Terms { ini: config.file.display().to_string(), server_id: config.binlog.server_id }
+}
+
 /// Inspects whenever the log begins to be followed, or can't be for some seconds and for another reason than before, and
 /// warns of what is new. `whole` tells whether the log shows every row.
 pub(super) async fn keep_watch(
@@ -92,7 +96,7 @@ pub(super) async fn keep_watch(
     mut status: watch::Receiver<LogStatus>,
     whole: watch::Sender<bool>,
 ) {
-    let terms = Terms { ini: config.file.display().to_string(), server_id: config.binlog.server_id };
+    let terms = terms(&config);
     let mut told = HashSet::new();
     let (mut last, mut be_patient_until) = (None, None);
     loop {
@@ -122,7 +126,7 @@ pub(super) async fn keep_watch(
 
 /// Warns of everything that is wrong, for a service that can't start.
 pub(super) async fn tell_all(config: &Config, store: &Store) {
-    let terms = Terms { ini: config.file.display().to_string(), server_id: config.binlog.server_id };
+    let terms = terms(config);
     if let Ok(inspection) = inspect(store, &terms).await {
         tell(&mut HashSet::new(), inspection.findings);
     }

@@ -6,7 +6,7 @@
 use super::error::StoreError;
 use super::options::{SESSION_MODE, TABLE_WAIT_SECS};
 use super::schema::{CURRENT_VERSION, SchemaState, schema_state};
-use super::script::run_script;
+use super::script::{TABLE_LOCK_SECS, run_script, run_statement};
 use super::server::require_supported;
 use super::session::Session;
 use mysql_async::Conn;
@@ -25,9 +25,6 @@ pub const MIGRATIONS: [(u32, &str); CURRENT_VERSION as usize] =
 const VERSION_LINE: &str = "INSERT IGNORE";
 /// How long another migration may take, in seconds, before this one gives up waiting.
 const LOCK_WAIT_SECS: u32 = 60;
-/// How long one try of a statement waits for applications' transactions to let go of a table, in seconds. Whatever else wants
-/// that table waits behind it; between two tries it can get on.
-const TABLE_LOCK_SECS: u32 = 30;
 
 /// How long a client that runs the printed SQL waits for a row that others keep locked, in seconds.
 const ROW_LOCK_SECS: u32 = 86_400;
@@ -69,7 +66,7 @@ async fn upgrade(conn: &mut Conn, from: u32) -> Result<(), StoreError> {
     run_script(conn, &schema_without_versions()).await?;
     for (version, script) in MIGRATIONS.into_iter().filter(|(version, _)| *version > from) {
         run_script(conn, script).await?;
-        conn.exec_drop("INSERT IGNORE INTO queued_job_migration (version) VALUES (?)", (version,)).await?;
+        run_statement(conn, &format!("INSERT IGNORE INTO queued_job_migration (version) VALUES ({version})")).await?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod backlog;
 mod body;
 mod claim;
 mod claim_sql;
+mod columns;
 mod enqueue;
 mod error;
 mod finish;
@@ -33,6 +34,7 @@ mod writable;
 pub use backlog::{DueJob, Page, PageEnd, backlog_sql, read_backlog, read_urls};
 pub use body::load_body;
 pub use claim::{Claim, claim};
+pub use columns::{LoggedColumns, read_columns};
 pub use enqueue::{enqueue, read_outcome};
 pub use error::StoreError;
 pub use finish::{FinishReport, Finished, RESPONSE_BYTES, finish, finish_around_locks};
@@ -45,9 +47,7 @@ pub use rescue::{Rescued, rescue};
 pub use row::{Body, ClaimTerms, ClaimToken, ClaimedJob};
 pub use schema::{CURRENT_VERSION, SchemaState, read_schema_state};
 pub use seen_row::Missed;
-pub use server::{
-    Flavour, LogHead, LoggedColumns, ServerFacts, ServerIdentity, leave_read_only, read_columns, read_log_head,
-};
+pub use server::{Flavour, LogHead, ServerFacts, ServerIdentity, leave_read_only, read_log_head};
 pub use servers::Servers;
 pub use session::Session;
 pub use writable::try_to_write;

@@ -3,6 +3,7 @@
 use super::error::StoreError;
 use super::server::require_supported;
 use super::session::{Session, within_deadline};
+use crate::job::JobState;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::path::Path;
@@ -57,7 +58,7 @@ pub async fn read_schema_state(session: &mut Session) -> Result<SchemaState, Sto
 }
 
 pub(super) async fn schema_state(conn: &mut Conn) -> Result<SchemaState, StoreError> {
-    let columns: Vec<(String, String)> = conn.query(COLUMNS).await?;
+    let columns: Vec<(String, bool)> = conn.query(columns_sql()).await?;
     let column = |name: &str| columns.iter().find(|(column, _)| column.eq_ignore_ascii_case(name));
     if columns.is_empty() {
         return Ok(SchemaState::Missing);
@@ -66,7 +67,7 @@ pub(super) async fn schema_state(conn: &mut Conn) -> Result<SchemaState, StoreEr
     // has every row have a state.
     match (column("state"), column("run_at")) {
         (None, None) => return Ok(SchemaState::Ancestor),
-        (Some((_, nullable)), _) if nullable == "YES" => return Ok(SchemaState::Ancestor),
+        (Some((_, is_unfinished)), _) if *is_unfinished => return Ok(SchemaState::Ancestor),
         _ => {}
     }
     Ok(match last_migration(conn).await? {
@@ -78,8 +79,20 @@ pub(super) async fn schema_state(conn: &mut Conn) -> Result<SchemaState, StoreEr
     })
 }
 
-const COLUMNS: &str = "SELECT COLUMN_NAME, IS_NULLABLE FROM information_schema.COLUMNS \
-    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'queued_job'";
+/// The columns, and whether each is as the upgrade makes the state first: one with other values is an application's own.
+fn columns_sql() -> String {
+    format!(
+        "SELECT COLUMN_NAME, IS_NULLABLE = 'YES' AND COLUMN_TYPE = '{})' FROM information_schema.COLUMNS \
+         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'queued_job'",
+        state_type().replace('\'', "''")
+    )
+}
+
+/// How the type of the state begins where its values are numbered as ours are.
+pub(super) fn state_type() -> String {
+    let ours: Vec<String> = JobState::ALL.iter().map(|state| format!("'{}'", state.as_str())).collect();
+    format!("enum({}", ours.join(","))
+}
 
 /// Like the next one; of a table on which we have no right at all nothing can be told.
 async fn has_log(conn: &mut Conn) -> Result<bool, StoreError> {

@@ -1,10 +1,11 @@
 //! A script of ours: its statements, one by one, each run so that it can be run again.
 
+use super::columns::columns_of;
 use super::error::StoreError;
-use super::server::columns_of;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 /// "Duplicate column name": the statement was applied before, or a column of somebody's own has the name.
 const DUPLICATE_COLUMN: u16 = 1060;
@@ -15,6 +16,11 @@ const IN_PIECES: &str = "-- In pieces.";
 /// How many rows one piece looks at: no lock, no transaction and no event in the log is larger, however large the
 /// table is, nor than a group takes (`group_replication_transaction_size_limit`, 150 MB), with bodies of a hundred KiB.
 const PIECE_ROWS: u32 = 500;
+/// How long one try of a statement waits for applications' transactions to let go of a table, in seconds. Whatever else wants
+/// that table waits behind it; between two tries it can get on.
+pub(super) const TABLE_LOCK_SECS: u32 = 30;
+/// The same where giving up would cost the work of more than that.
+const PATIENCE_SECS: u32 = 86_400;
 /// How long applications have a table to themselves that some session keeps from us.
 const PAUSE: Duration = Duration::from_secs(3);
 
@@ -44,7 +50,12 @@ async fn run_in_pieces(conn: &mut Conn, update: &str) -> Result<(), StoreError> 
         let piece = format!(
             "SELECT MAX(id) FROM (SELECT id FROM {table} WHERE id > {after} ORDER BY id LIMIT {PIECE_ROWS}) AS piece"
         );
-        let last: Option<Option<u64>> = conn.query_first(piece).await?;
+        let last: Option<Option<u64>> = loop {
+            match conn.query_first(&piece).await.map_err(StoreError::from) {
+                Err(error) if error.is_lock_conflict() => wait_for_others(&error).await,
+                other => break other?,
+            }
+        };
         let Some(last) = last.flatten() else { return Ok(()) };
         run_statement(conn, &format!("{update} AND id > {after} AND id <= {last}")).await?;
         after = last;
@@ -52,12 +63,18 @@ async fn run_in_pieces(conn: &mut Conn, update: &str) -> Result<(), StoreError> 
 }
 
 /// Waits for rows and tables that others keep locked, however long.
-async fn run_statement(conn: &mut Conn, statement: &str) -> Result<(), StoreError> {
+///
+/// An ALTER that copies wants the table for itself once more at its end. One that was refused it then would copy for ever:
+/// it gets it at its second try, whoever has to wait.
+pub(super) async fn run_statement(conn: &mut Conn, statement: &str) -> Result<(), StoreError> {
     loop {
+        let begun = Instant::now();
         match conn.query_drop(statement).await.map_err(StoreError::from) {
             Err(error) if error.is_lock_conflict() => {
-                tracing::warn!(%error, "waiting for rows or a table that another session keeps locked");
-                tokio::time::sleep(PAUSE).await;
+                if begun.elapsed() > 2 * Duration::from_secs(TABLE_LOCK_SECS.into()) {
+                    conn.query_drop(format!("SET SESSION lock_wait_timeout = {PATIENCE_SECS}")).await?;
+                }
+                wait_for_others(&error).await;
             }
             Err(error) if error.code() == Some(DUPLICATE_COLUMN) => {
                 return refuse_foreign_columns(conn, statement).await;
@@ -67,6 +84,11 @@ async fn run_statement(conn: &mut Conn, statement: &str) -> Result<(), StoreErro
             Ok(()) => return Ok(()),
         }
     }
+}
+
+async fn wait_for_others(error: &StoreError) {
+    tracing::warn!(%error, "waiting for rows or a table that another session keeps locked");
+    sleep(PAUSE).await;
 }
 
 /// What applications' own ways with these tables may refuse, with what mends it. The numbers are those of the servers' error

@@ -2,7 +2,6 @@
 
 use super::error::StoreError;
 use super::session::{Session, within_deadline};
-use crate::job::JobState;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use std::collections::HashMap;
@@ -187,63 +186,6 @@ pub(super) fn log_status_sql(flavour: Flavour) -> &'static str {
     }
 }
 
-/// The columns of `queued_job` as the log has them: in their order, without names.
-#[derive(Debug, Default)]
-pub struct LoggedColumns {
-    /// Their names; none when there is no such table.
-    pub names: Vec<String>,
-    /// Whether the numbers by which the log has the values of `state` are those of [`JobState::from_ordinal`]. Others may
-    /// follow ours.
-    pub has_our_states: bool,
-}
-
-/// Reads the columns of `queued_job`.
-///
-/// `MariaDB` keeps a hidden column, behind all others, for each unique key over a text (`HASH` among its indexes, and
-/// nowhere else to be seen): those come last, by names of ours.
-///
-/// The log shows a change of the table before the information schema does; reading from the table first waits
-/// until the change is done.
-pub async fn read_columns(session: &mut Session) -> Result<LoggedColumns, StoreError> {
-    within_deadline(session.bounds(), async {
-        let mut lease = session.lease().await?;
-        match lease.conn().query_drop("SELECT 1 FROM queued_job LIMIT 0").await.map_err(StoreError::from) {
-            // No such table is told below.
-            Err(error) if error.code() != Some(1146) => return Err(error),
-            _ => {}
-        }
-        let mut columns = LoggedColumns::default();
-        for (name, column_type) in lease.conn().query::<(String, String), _>(COLUMNS_AND_TYPES).await? {
-            columns.has_our_states |= name.eq_ignore_ascii_case("state") && has_our_states(&column_type);
-            columns.names.push(name);
-        }
-        if !columns.names.is_empty() {
-            let hidden: Option<u64> = lease.conn().query_first(HASHED_KEYS).await?;
-            columns.names.extend((1..=hidden.unwrap_or_default()).map(|number| format!("(hidden {number})")));
-        }
-        lease.keep();
-        Ok(columns)
-    })
-    .await
-}
-
-fn has_our_states(column_type: &str) -> bool {
-    let ours: Vec<String> = JobState::ALL.iter().map(|state| format!("'{}'", state.as_str())).collect();
-    column_type.starts_with(&format!("enum({}", ours.join(",")))
-}
-
-const COLUMNS_AND_TYPES: &str = "SELECT COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS \
-    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'queued_job' ORDER BY ORDINAL_POSITION";
-
-const HASHED_KEYS: &str = "SELECT COUNT(DISTINCT INDEX_NAME) FROM information_schema.STATISTICS \
-    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'queued_job' AND INDEX_TYPE = 'HASH'";
-
-pub(super) async fn columns_of(conn: &mut Conn, table: &str) -> Result<Vec<String>, StoreError> {
-    let sql = "SELECT COLUMN_NAME FROM information_schema.COLUMNS \
-         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION";
-    Ok(conn.exec(sql, (table,)).await?)
-}
-
 fn flavour_of(version: &str) -> Flavour {
     let mut numbers = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
     let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
@@ -263,14 +205,6 @@ mod tests {
         assert_eq!(flavour_of("10.11.19-MariaDB-0+deb12u1-log"), Flavour::MariaDb { major: 10, minor: 11 });
         assert_eq!(flavour_of("9.7.4"), Flavour::MySql { major: 9, minor: 7 });
         assert_eq!(flavour_of("8.0.39-0ubuntu0.22.04.1"), Flavour::MySql { major: 8, minor: 0 });
-    }
-
-    #[test]
-    fn states_are_ours_by_their_order() {
-        assert!(has_our_states("enum('available','executing','retryable','completed','discarded','cancelled')"));
-        assert!(has_our_states("enum('available','executing','retryable','completed','discarded','cancelled','mine')"));
-        assert!(!has_our_states("enum('executing','available','retryable','completed','discarded','cancelled')"));
-        assert!(!has_our_states("varchar(20)"));
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub(super) async fn read(session: &mut Session, database: &str) -> Result<Facts,
             probes: probes::try_all(conn).await?,
             engines: engines(conn).await?,
             columns: columns(conn).await?,
-            indexes: indexes(conn, server.flavour).await?,
+            indexes: indexes(conn, &server).await?,
             server,
         };
         lease.keep();
@@ -136,8 +136,10 @@ async fn columns(conn: &mut Conn) -> Result<Vec<ColumnFacts>, StoreError> {
 }
 
 /// Where an index of MySQL holds an expression, it has no column.
-async fn indexes(conn: &mut Conn, flavour: Flavour) -> Result<Vec<IndexFacts>, StoreError> {
-    let used = match flavour {
+async fn indexes(conn: &mut Conn, server: &ServerFacts) -> Result<Vec<IndexFacts>, StoreError> {
+    let used = match server.flavour {
+        // A server that is refused for its age may know neither.
+        _ if server.too_old().is_some() => "1",
         Flavour::MySql { .. } => "IS_VISIBLE = 'YES'",
         Flavour::MariaDb { .. } => "IGNORED = 'NO'",
     };

@@ -12,6 +12,12 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     if !facts.server.is_on("log_bin") {
         return vec![no_log(&facts.server)];
     }
+    if matches!(facts.log, Ok(None)) {
+        let what = "the server has turned its binary log off while it runs (log_bin is on, and there is none)";
+        let mend =
+            "mend what its error log says, such as a full disk or a folder that it may not write to; then restart it";
+        return vec![Finding::fault(Topic::Log, what, mend)];
+    }
     let filtered = facts.log.as_ref().ok().and_then(Option::as_ref).and_then(|log| filter(log, &facts.database));
     let all = [format(&facts.server), image(&facts.server), filtered, expiry(&facts.server)];
     all.into_iter().flatten().collect()

@@ -20,9 +20,9 @@ pub(super) const PROBES: [Probe; 5] = [
     Probe {
         privilege: "SELECT",
         scope: Scope::Table("queued_job"),
-        sql: "SELECT id, http_method, url, body, timeout_secs, last_started_at, last_finished_at, last_response, \
-              result_code, remaining_retries, retry_delay_secs, state, run_at, attempt, claimed_by, claim_token, \
-              claim_expires_at, created_at FROM queued_job WHERE 1 = 0",
+        sql: "SELECT id, http_method, url, body, timeout_secs, last_finished_at, last_response, result_code, \
+              remaining_retries, retry_delay_secs, state, run_at, attempt, claimed_by, claim_token, claim_expires_at \
+              FROM queued_job WHERE 1 = 0",
     },
     Probe {
         privilege: "UPDATE",

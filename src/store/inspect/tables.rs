@@ -136,14 +136,18 @@ fn judge_indexes(facts: &Facts) -> Vec<Finding> {
                 && (index.columns == columns || index.columns.starts_with(&format!("{columns},")))
         })
     };
+    // One of the name may be there, and be another one or not used.
+    let index_made = |table: &str, name: &str, columns: &str| {
+        let mut of_the_name = facts.indexes.iter().filter(|index| index.table == table);
+        let other = of_the_name.any(|index| index.name.eq_ignore_ascii_case(name));
+        let drop = if other { format!("DROP INDEX {name} ON {table};\n") } else { String::new() };
+        format!("{drop}CREATE INDEX {name} ON {table} ({columns});")
+    };
     let there = |table: &str| facts.columns.iter().any(|column| column.table == table);
     let mut found = Vec::new();
     // By its name: the sweep's query asks for it.
     if there("queued_job") && !has("queued_job", Some("state_run_at"), "state,run_at") {
-        let mut of_the_name = facts.indexes.iter().filter(|index| index.table == "queued_job");
-        let other = of_the_name.any(|index| index.name.eq_ignore_ascii_case("state_run_at"));
-        let drop = if other { "DROP INDEX state_run_at ON queued_job;\n" } else { "" };
-        let mend = format!("{drop}CREATE INDEX state_run_at ON queued_job (state, run_at);");
+        let mend = index_made("queued_job", "state_run_at", "state, run_at");
         let what = "queued_job has no index state_run_at on (state, run_at) that may be used";
         found.push(Finding::fault(Topic::Tables, what, mend));
     }
@@ -152,7 +156,7 @@ fn judge_indexes(facts: &Facts) -> Vec<Finding> {
         found.push(Finding::fault(Topic::Tables, "id is not the primary key of queued_job", mend));
     }
     if there("queued_job_log") && !has("queued_job_log", None, "job_id") {
-        let mend = "CREATE INDEX job_id ON queued_job_log (job_id);";
+        let mend = index_made("queued_job_log", "job_id", "job_id");
         found.push(Finding::remark(
             Topic::Tables,
             "queued_job_log has no index on job_id, by which the lines of a job are found",

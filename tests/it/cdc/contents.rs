@@ -4,6 +4,7 @@ use super::for_both_clients;
 use super::rig::{Heard, Rig, SOON};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
+use crate::support::left_out::left_out;
 use crate::support::server::OwnServer;
 use crate::support::wait::until;
 use mysql_async::Conn;
@@ -21,6 +22,7 @@ for_both_clients! {
     statements_that_name_the_table
     columns_added_and_moved
     states_in_another_order
+    times_in_the_format_of_old_servers
     generated_and_invisible_columns
     a_unique_key_over_a_text
     odd_columns_before_the_key
@@ -231,6 +233,31 @@ async fn states_in_another_order(client: BinlogStream) {
     rig.forget();
     let ids = job().set("state", "retryable").insert_times(&database, 2).await;
     assert_eq!(rig.heard_until_now(&database).await.jobs, ids);
+}
+
+/// Where MariaDB keeps times as its version 5.3 did, the log does not tell how long they are.
+async fn times_in_the_format_of_old_servers(client: BinlogStream) {
+    if TestDatabase::create().await.is_mysql() {
+        return left_out("times in the format of MariaDB 5.3: MySQL never had it");
+    }
+    let server = OwnServer::start(&["--mysql56-temporal-format=OFF"]).await;
+    let database = TestDatabase::with_schema_on(server.access()).await;
+    database
+        .execute(
+            "ALTER TABLE queued_job ADD COLUMN t1 TIME(3) DEFAULT '-12:00:00' FIRST, \
+             ADD COLUMN t2 DATETIME(6) DEFAULT '2020-01-01' FIRST, ADD COLUMN t3 DATETIME NULL FIRST, \
+             ADD COLUMN t4 TIMESTAMP(2) NULL DEFAULT '2020-02-02' FIRST, ADD COLUMN t5 TIME DEFAULT '10:00:00' FIRST, \
+             ADD COLUMN t6 DATETIME(1) DEFAULT '2020-01-01' FIRST",
+        )
+        .await;
+    let old = "SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() \
+               AND TABLE_NAME = 'queued_job' AND COLUMN_TYPE LIKE '%(%mariadb-5.3%'";
+    assert_eq!(database.query_one::<u64>(old).await, 7);
+    let rig = Rig::following(&database, client).await;
+    let first = job().set("t3", "2026-01-02 03:04:05").insert_at_once(&database, 3).await;
+    let ids: Vec<u64> = database.query("SELECT id FROM queued_job ORDER BY id").await;
+    assert_eq!((ids.len(), ids[0]), (3, first));
+    rig.assert_rung(&database, &ids).await;
 }
 
 async fn generated_and_invisible_columns(client: BinlogStream) {

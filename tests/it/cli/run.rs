@@ -4,7 +4,7 @@ use super::{NO_SWEEP, SOON, end_of, run};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::proxy::Proxy;
-use crate::support::receiver::Receiver;
+use crate::support::receiver::{Answer, Gate, Receiver};
 use crate::support::service::{Service, program, wrapped_program};
 use crate::support::wait::until;
 use rustix::process::Signal;
@@ -82,8 +82,17 @@ async fn a_hangup_is_a_stop_unless_it_was_ignored_from_the_start() {
     };
     // Whatever whoever runs the tests ignores.
     let mut service = begun_by(&["env", "--default-signal"]).await;
+    let (receiver, gate) = (Receiver::start().await, Gate::closed());
+    receiver.on("/", Answer::ok().behind(&gate));
+    let id = job().url(receiver.url("/")).insert(&database).await;
+    receiver.wait_for(1, SOON).await;
     service.signal(Signal::HUP);
+    service.wait_for_line("stopping: waiting for the calls in flight", SOON).await;
+    // A shell passes it on, and the kernel tells whoever was in front.
+    service.signal(Signal::HUP);
+    gate.open();
     assert_eq!(service.wait_for_exit(SOON).await.code(), Some(0));
+    assert_done(&database, id).await;
     let mut service = begun_by(&["nohup"]).await;
     service.signal(Signal::HUP);
     assert_works(&database).await;

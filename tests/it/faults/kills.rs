@@ -217,11 +217,15 @@ async fn the_claims_of_a_frozen_dispatcher_are_taken_back_when_they_expire() {
     frozen.signal(Signal::STOP);
     let held = has(&owner);
     assert!(database.query_one::<u64>(&held).await > 0, "it fell asleep with its claims");
+    let first_end = format!("SELECT CAST(MIN(claim_expires_at) AS CHAR) FROM queued_job WHERE claimed_by = '{owner}'");
+    let first_end: String = database.query_one(&first_end).await;
     let unexpired = format!("{held} AND claim_expires_at > NOW(6)");
     let none_stands = async || database.query_one::<u64>(&unexpired).await == 0;
     until("its claims expire", Duration::from_secs(20), none_stands).await;
     let expired = Instant::now();
     until("all of them are taken back", RESCUED_WITHIN, async || database.query_one::<u64>(&held).await == 0).await;
+    let is_over = format!("SELECT NOW(6) >= '{first_end}'");
+    assert!(database.query_one::<bool>(&is_over).await, "taken back before its claims had expired");
     report("frozen", format!("taken back {:?} after the claims had expired", expired.elapsed()));
     gate.open();
     frozen.signal(Signal::CONT);

@@ -9,7 +9,7 @@ use crate::support::left_out::left_out;
 use crate::support::proxy::Proxy;
 use crate::support::receiver::Receiver;
 use crate::support::server::OwnServer;
-use crate::support::service::Service;
+use crate::support::service::{Service, program};
 use crate::support::wait::until;
 use mysql_async::prelude::Queryable;
 use std::os::unix::fs::PermissionsExt;
@@ -229,13 +229,17 @@ async fn a_log_that_the_server_turned_off_is_noticed_at_the_next_sweep() {
     if database.is_mysql() {
         return left_out("a log turned off while it is followed: MySQL ends when it can't write its log");
     }
-    let mut service = settled(&database.ini("[sweep]\ninterval_secs: 4\n[retry]\njitter: 0\n")).await;
+    let ini = database.ini("[sweep]\ninterval_secs: 4\n[retry]\njitter: 0\n");
+    let mut service = settled(&ini).await;
     may(0o555);
     // It says that it could not, or does not.
     let _ = database.conn().await.query_drop("FLUSH BINARY LOGS").await;
     job().url(receiver.url("/work")).insert_times(&database, 20).await;
     service.wait_for_line("the server has no binary log", Duration::from_secs(20)).await;
     receiver.wait_for(20, Duration::from_secs(20)).await;
+    let checked = program().arg("check").arg(&ini).output().await.unwrap();
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(told.contains("fault: the server has turned its binary log off while it runs"), "{told}");
     let found = check(&database, &receiver, &Written::default()).await;
     found.assert_doubled_nothing();
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));

@@ -34,10 +34,14 @@ async fn a_job_for_later_is_taken_back_from_a_frozen_dispatcher_when_its_claim_e
     let (frozen, mut other) = one_and_other(services, &owner);
     frozen.signal(Signal::STOP);
     let held = has(&owner);
+    let first_end = format!("SELECT CAST(MIN(claim_expires_at) AS CHAR) FROM queued_job WHERE claimed_by = '{owner}'");
+    let first_end: String = database.query_one(&first_end).await;
     let unexpired = format!("{held} AND claim_expires_at > NOW(6)");
     until("its claim expires", Duration::from_secs(20), async || database.query_one::<u64>(&unexpired).await == 0)
         .await;
     until("it is taken back", RESCUED_WITHIN, async || database.query_one::<u64>(&held).await == 0).await;
+    let is_over = format!("SELECT NOW(6) >= '{first_end}'");
+    assert!(database.query_one::<bool>(&is_over).await, "taken back before its claim had expired");
     gate.open();
     frozen.signal(Signal::CONT);
     check(&database, &receiver, &Written::default()).await;
