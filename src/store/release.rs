@@ -7,6 +7,7 @@ use super::literals::quoted;
 use super::row::ClaimToken;
 use super::session::{Lease, Session, within_deadline};
 use super::transaction::{begin_sql, commit_sql};
+use crate::failpoints::failpoint;
 use crate::job::JobId;
 use mysql_async::prelude::Queryable;
 use std::fmt::Write as _;
@@ -31,6 +32,7 @@ pub async fn release(
     let ours = ours_sql(claims);
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
+        failpoint!("before-release", StoreError::Connection("a failpoint".to_owned()));
         let (lock, write) = (lock_sql(&ours, "NOWAIT"), write_sql(lines, &ours));
         let whole = format!("{}; {lock}; {write}; {}", begin_sql(), commit_sql());
         let locked = match lease.conn().query_drop(whole).await.map_err(StoreError::from) {
@@ -40,6 +42,7 @@ pub async fn release(
             }
             done => done.map(|()| Vec::new())?,
         };
+        failpoint!("release-committed", StoreError::Connection("a failpoint".to_owned()));
         lease.keep();
         Ok(locked)
     })

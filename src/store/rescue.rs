@@ -64,6 +64,7 @@ pub async fn rescue(session: &mut Session, ended: &[String], after: JobId) -> Re
             lease.keep();
             return Ok(Rescued::default());
         }
+        failpoint!("before-rescue", StoreError::Connection("a failpoint".to_owned()));
         let mut stuck = Vec::new();
         let locked = match rescue_of(lease.conn(), outstayed, &found).await {
             Err(error) if error.is_refused_data() => {

@@ -1,7 +1,7 @@
 //! The process is gone from one moment to the next, at each boundary; it is started again, and every job comes to
 //! its end.
 
-use super::stage::{SOON, Stage};
+use super::stage::{SOON, Seen, Stage};
 use crate::support::factory::job;
 use crate::support::receiver::Answer;
 use crate::support::server::OwnServer;
@@ -92,6 +92,11 @@ async fn rescued_by(order: &str, aborts: bool) {
 }
 
 #[tokio::test]
+async fn before_a_rescue_its_jobs_are_left_to_the_next() {
+    rescued_by("before-rescue=1*return(abort)", true).await;
+}
+
+#[tokio::test]
 async fn after_a_rescue_its_jobs_have_paid_one_retry() {
     rescued_by("rescue-committed=1*return(abort)", true).await;
 }
@@ -99,6 +104,43 @@ async fn after_a_rescue_its_jobs_have_paid_one_retry() {
 #[tokio::test]
 async fn a_rescue_whose_answer_is_lost_is_made_once() {
     rescued_by("rescue-committed=1*return(error)", false).await;
+}
+
+/// A job whose call a stop cuts off, given back with this order; how many tries it has paid when it is done, which one that
+/// was taken back pays, and one that was given back does not.
+async fn given_back_with(order: &str, code: Option<i32>) -> u32 {
+    let stage = Stage::set().await;
+    stage.receiver.on("/", Answer::never());
+    let ids = stage.insert(1).await;
+    let mut first = stage.program(order, "drain_secs: 0");
+    stage.receiver.wait_for(1, SOON).await;
+    assert_eq!(first.stop(SOON).await, code, "{order}: {:#?}", first.lines());
+    stage.receiver.on("/", Answer::ok());
+    let mut second = stage.program("", "");
+    stage.until_all_final().await;
+    let row = stage.row(ids[0]).await;
+    let paid = row.attempt - 1;
+    let expected = Seen { state: "completed".into(), attempt: 1 + paid, remaining_retries: 5 - paid.cast_signed() };
+    assert_eq!((row, stage.receiver.count()), (expected, 2), "{order}");
+    assert_eq!(stage.lines_with("given back").await, i64::from(paid == 0), "{order}");
+    assert_eq!(second.stop(SOON).await, Some(0));
+    paid
+}
+
+#[tokio::test]
+async fn before_it_gives_jobs_back_they_are_taken_back_by_the_next() {
+    assert_eq!(given_back_with("before-release=1*return(abort)", None).await, 1);
+}
+
+#[tokio::test]
+async fn after_it_gave_jobs_back_they_have_paid_nothing() {
+    assert_eq!(given_back_with("release-committed=1*return(abort)", None).await, 0);
+}
+
+#[tokio::test]
+async fn jobs_are_given_back_once_whose_answer_is_lost() {
+    assert_eq!(given_back_with("before-release=1*return(error)", Some(0)).await, 0);
+    assert_eq!(given_back_with("release-committed=1*return(error)", Some(0)).await, 0);
 }
 
 /// The line of a long call goes ahead, and its commit takes long; meanwhile the call ends, and another connection is

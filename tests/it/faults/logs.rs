@@ -2,7 +2,10 @@
 
 use super::checker::check;
 use super::load::{Load, Written};
-use super::{ENOUGH, NO_SWEEP, SETTLES, base, following, ledger, report, settled, stage_on, sweeps, times};
+use super::{
+    ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, following, ledger, report, settled, stage_on, sweeps,
+    times,
+};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::left_out::left_out;
@@ -33,7 +36,7 @@ async fn a_log_that_is_flushed_and_purged_behind_us_under_load_loses_nothing() {
     ledger::assert_nothing_lost(&service);
 }
 
-async fn purge_all_but_the_last(database: &TestDatabase) {
+pub(super) async fn purge_all_but_the_last(database: &TestDatabase) {
     let mut conn = database.conn().await;
     let files: Vec<mysql_async::Row> = conn.query("SHOW BINARY LOGS").await.unwrap();
     let last: String = files.last().unwrap().get(0).unwrap();
@@ -208,6 +211,26 @@ async fn begun_anew_in_silence(then: &str) {
     // The new log is followed: no sweep was needed.
     assert_eq!(sweeps::with_jobs(&service), found_by_sweeps, "a sweep found it:\n{}", service.lines().join("\n"));
     ledger::assert_lost_only_to(&service, &["lost_to_gap"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_begun_anew_in_silence_under_load_loses_nothing() {
+    let server = OwnServer::start(&[]).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let services = all_following(&database.ini("[sweep]\ninterval_secs: 4\n[retry]\njitter: 0\n"), 2).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    for _ in 0..times(1, 10) {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let told: Vec<usize> = services.iter().map(gaps).collect();
+        until("the log is begun anew", SETTLES, async || begin_anew(&database).await.is_ok()).await;
+        for (service, told) in services.iter().zip(told) {
+            until("the new log is followed", SETTLES, async || gaps(service) > told).await;
+        }
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    report("log begun anew in silence", format!("{found:?}"));
+    all_stop(services, &["lost_to_gap"]).await;
 }
 
 /// Whether a sweep was made for no other reason than its time since the service went on behind the gap.

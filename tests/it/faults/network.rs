@@ -11,8 +11,8 @@ use crate::support::wait::until;
 use std::time::Duration;
 
 /// What a deed's statement holds and no other's does.
-const CLAIM: &[u8] = b"@strings_queue_now = NOW(6)";
-const FINISH: &[u8] = b"JSON_TABLE";
+pub(super) const CLAIM: &[u8] = b"@strings_queue_now = NOW(6)";
+pub(super) const FINISH: &[u8] = b"JSON_TABLE";
 /// What a write of lines holds, with results or without.
 const LINES: &[u8] = b"INSERT INTO queued_job_log";
 
@@ -122,13 +122,13 @@ async fn a_claim_or_a_finish_whose_connection_stalls_trickles_or_swallows_under_
     all_stop(services, &[]).await;
 }
 
+/// What the log has before rows of ours.
+pub(super) const OUR_ROWS: &[u8] = b"\x0aqueued_job\x00";
+
 /// What the other connections hold that no deed's does: the stream when it shows one of our rows, the lock's when it is
 /// taken, and the one that waits for the lock.
-const OTHERS: [(Way, &[u8]); 3] = [
-    (Way::ToClient, b"\x0aqueued_job\x00"),
-    (Way::ToServer, b"SELECT IF(IS_USED_LOCK("),
-    (Way::ToServer, b"SELECT GET_LOCK(?"),
-];
+const OTHERS: [(Way, &[u8]); 3] =
+    [(Way::ToClient, OUR_ROWS), (Way::ToServer, b"SELECT IF(IS_USED_LOCK("), (Way::ToServer, b"SELECT GET_LOCK(?")];
 
 /// The stream's connection, the lock's, and the one that waits for it, each alone.
 #[tokio::test(flavor = "multi_thread")]

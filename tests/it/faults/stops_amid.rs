@@ -3,6 +3,8 @@
 use super::disk::{DISK_MB, SMALL, large_job_is_refused, mount};
 use super::limits::{plain_account, throw_out};
 use super::load::Load;
+use super::logs::purge_all_but_the_last;
+use super::network::{CLAIM, FINISH, OUR_ROWS};
 use super::plan::answer_by_plan;
 use super::stops::{claims_of, settings, stop_in_time, the_next_one_does_the_rest};
 use super::visibility::{semi_sync, semi_sync_switch};
@@ -11,7 +13,7 @@ use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::left_out::left_out;
 use crate::support::names::{NameServer, Told};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{self, CutPoint, Mode, Proxy, Way};
 use crate::support::receiver::{Answer, Receiver};
 use crate::support::server::OwnServer;
 use crate::support::service::Service;
@@ -23,6 +25,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::JoinHandle;
+
+/// So that what it has to do with the connection is over before that lets anything through again.
+const LONGER_THAN_A_STOP: Duration = Duration::from_secs(5);
 
 /// What goes on while the service is told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +56,17 @@ enum Fault {
     Redirects,
     /// The log is begun anew, and what it had is gone.
     LogBegunAnew,
+    /// What the log had until now is gone, but for what is being read.
+    LogPurged,
+    /// The server has done it, and its answer does not come.
+    ClaimUnanswered,
+    FinishUnanswered,
+    /// Nothing comes any more of what the log shows, and the connection stands.
+    StreamSwallowed,
 }
 
 impl Fault {
-    const ALL: [Fault; 15] = [
+    const ALL: [Fault; 19] = [
         Fault::ReadOnly,
         Fault::NoConnection,
         Fault::Trickle,
@@ -70,6 +82,10 @@ impl Fault {
         Fault::Resets,
         Fault::Redirects,
         Fault::LogBegunAnew,
+        Fault::LogPurged,
+        Fault::ClaimUnanswered,
+        Fault::FinishUnanswered,
+        Fault::StreamSwallowed,
     ];
 
     /// Whether the service can write what it has to.
@@ -81,7 +97,9 @@ impl Fault {
             | Fault::SemiSync
             | Fault::Alter
             | Fault::Rename
-            | Fault::Kills => false,
+            | Fault::Kills
+            | Fault::ClaimUnanswered
+            | Fault::FinishUnanswered => false,
             Fault::ByteASecond
             | Fault::Endless
             | Fault::PeerDies
@@ -89,7 +107,9 @@ impl Fault {
             | Fault::HugeRow
             | Fault::Resets
             | Fault::Redirects
-            | Fault::LogBegunAnew => true,
+            | Fault::LogBegunAnew
+            | Fault::LogPurged
+            | Fault::StreamSwallowed => true,
         }
     }
 }
@@ -128,7 +148,9 @@ impl Scene {
         let proxy = Proxy::start(database.server().address()).await;
         // Results of little text: how fast a machine writes 128 long ones in its last second is no question here.
         let settings = format!("{}[http]\nmax_response_bytes: 4096\n", settings());
-        let ini = database.ini_as(&plain_account(&database).await, proxy.port(), &settings);
+        // The proxy has to read what passes.
+        let login = format!("{}\nssl_mode: disabled", plain_account(&database).await);
+        let ini = database.ini_as(&login, proxy.port(), &settings);
         Scene { _server: server, database, receiver, bad: Receiver::start().await, proxy, ini }
     }
 
@@ -178,7 +200,24 @@ impl Scene {
             Fault::Resets => self.call(Answer::reset()).await,
             Fault::Redirects => self.call(Answer::redirect(307, "/bad")).await,
             Fault::LogBegunAnew => self.execute(logs_begun_anew(&self.database)).await,
+            Fault::LogPurged => {
+                self.database.execute("FLUSH BINARY LOGS; FLUSH BINARY LOGS").await;
+                purge_all_but_the_last(&self.database).await;
+                Held::default()
+            }
+            Fault::ClaimUnanswered => self.disturb(Way::ToServer, CLAIM, CutPoint::BeforeAnswer, Mode::Stall).await,
+            Fault::FinishUnanswered => self.disturb(Way::ToServer, FINISH, CutPoint::BeforeAnswer, Mode::Stall).await,
+            Fault::StreamSwallowed => {
+                self.disturb(Way::ToClient, OUR_ROWS, CutPoint::BeforePassing, Mode::Swallow).await
+            }
         }
+    }
+
+    /// The one connection that next has this in it.
+    async fn disturb(&self, way: Way, holds: &[u8], point: CutPoint, mode: Mode) -> Held {
+        let becomes = proxy::Fault::Becomes(mode, LONGER_THAN_A_STOP);
+        self.proxy.fault_on(way, holds, (point, becomes)).sprung(Duration::from_secs(20)).await;
+        Held::default()
     }
 
     /// The fault is over, and nothing of the service's is under way any more; the jobs that no plan is for.
@@ -206,7 +245,11 @@ impl Scene {
             | Fault::HugeRow
             | Fault::Resets
             | Fault::Redirects
-            | Fault::LogBegunAnew => {}
+            | Fault::LogBegunAnew
+            | Fault::LogPurged
+            | Fault::ClaimUnanswered
+            | Fault::FinishUnanswered
+            | Fault::StreamSwallowed => {}
         }
         if let Some(statement) = held.statement {
             statement.await.unwrap();

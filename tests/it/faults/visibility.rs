@@ -1,9 +1,10 @@
 //! Commit visibility: the log shows a row before SQL does, and none is missed.
 
 use super::checker::{Found, check};
-use super::load::Written;
+use super::load::{Load, Written};
 use super::{
-    NO_SWEEP, following, ledger, report, settled, stage, stage_on, stage_without_load, stage_without_load_on, times,
+    ENOUGH, NO_SWEEP, all_following, all_stop, base, following, ledger, report, settled, stage, stage_on,
+    stage_without_load, stage_without_load_on, times,
 };
 use crate::support::database::{TestDatabase, TestServer};
 use crate::support::factory::job;
@@ -118,6 +119,27 @@ async fn jobs_that_wait_for_a_replicas_acknowledgement_are_called_when_they_are_
     assert_eq!((found.jobs, found.extra_calls), (WRITERS, 0), "{found:?}");
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
     ledger::assert_nothing_lost(&service);
+}
+
+/// Applications' commits wait, and so do claims and results; all that was logged meanwhile is committed at one time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_waits_for_late_acknowledgements_under_load_shows_every_job() {
+    let server = OwnServer::start(&semi_sync()).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let services = all_following(&database.ini(NO_SWEEP), 2).await;
+    let (enable, timeout) = (semi_sync_switch(), semi_sync_switch().replace("enabled", "timeout"));
+    database.execute(&format!("SET GLOBAL {timeout} = 60000")).await;
+    let load = Load::start(&database, &base(&receiver), (8, 50));
+    for _ in 0..times(2, 20) {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        database.execute(&format!("SET GLOBAL {enable} = 1")).await;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        database.execute(&format!("SET GLOBAL {enable} = 0")).await;
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
+    report("late acknowledgements", format!("{found:?}"));
+    all_stop(services, &[]).await;
 }
 
 pub(super) fn semi_sync_switch() -> &'static str {
