@@ -103,8 +103,9 @@ install_missing() {
     # An index that cannot be renewed does not matter if the packages can still be had.
     as_root apt-get -q update >"$log" 2>&1 || true
     for package in "${missing_packages[@]}"; do packages+=("$(name_in_this_release "$package")"); done
-    # Upgrades that the machine makes by itself hold dpkg's lock for a while.
-    if ! as_root apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "${packages[@]}" >>"$log" 2>&1; then
+    # Upgrades that the machine makes by itself hold dpkg's lock for a while. What is here already, such as another
+    # server's client, is not taken away.
+    if ! as_root apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends --no-remove install "${packages[@]}" >>"$log" 2>&1; then
         tail -n 20 "$log" >&2
         die "apt-get failed; its last lines are above, all of them in $log"
     fi

@@ -9,7 +9,8 @@ CREATE USER 'strings_queue'@'127.0.0.1' IDENTIFIED BY 'CHANGE-ME';
 
 -- Part 2, once, for `strings-queue migrate db.ini`, before there are tables, and again before an upgrade. It can be
 -- left out where an administrator makes the tables, `strings-queue migrate --print | mysql strings_queue`, or upgrades
--- them, `strings-queue migrate db.ini --print | mysql strings_queue`.
+-- them, `strings-queue migrate db.ini --print | mysql strings_queue`, for
+-- which db.ini names an account that may read the old tables.
 GRANT SELECT, INSERT, UPDATE, CREATE, ALTER ON strings_queue.queued_job TO 'strings_queue'@'127.0.0.1';
 GRANT SELECT, INSERT, UPDATE, CREATE, ALTER ON strings_queue.queued_job_log TO 'strings_queue'@'127.0.0.1';
 GRANT SELECT, INSERT, CREATE ON strings_queue.queued_job_migration TO 'strings_queue'@'127.0.0.1';

@@ -165,7 +165,7 @@ pub(super) static DISPATCH_MAX_PER_HOST: Setting = setting(
     "dispatch",
     "max_in_flight_per_host",
     Default("128"),
-    "how many of them to one host, so that a slow one can't take all; never more than max_in_flight",
+    "how many of them to one host; with several hosts below max_in_flight, so that a slow one can't take all",
 )
 .within(1.0, 20_000.0);
 pub(super) static DISPATCH_BATCH_SIZE: Setting =
@@ -190,7 +190,7 @@ pub(super) static RETRY_BACKOFF_MULTIPLIER: Setting = setting(
     "retry",
     "backoff_multiplier",
     Default("2"),
-    "each retry waits this many times longer than the one before; the ancestor's: 1",
+    "each retry waits this many times longer than the one before; the ancestor's: 1, with a jitter of 0",
 )
 .within(1.0, 10.0);
 pub(super) static RETRY_MAX_DELAY: Setting =

@@ -24,9 +24,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long a handler may leave unread what it was sent, as a large body that waits for a free worker; and how long one that
 /// vanished may be waited for. The library would allow 30 seconds, whatever time the call has.
 const UNREAD_FOR: Duration = Duration::from_secs(300);
-/// How often a connection of HTTP/2 is asked whether it lives, and how long it may take to answer.
+/// How often a connection of HTTP/2 is asked whether it lives, and how long it may take to answer: a handler that computes
+/// for a while, and does nothing beside that, is alive.
 const PING_EVERY: Duration = Duration::from_secs(5);
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The HTTP client could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -55,12 +55,39 @@ pub fn redirect(request: &mut Request, status: StatusCode, target: Url) {
         *request.method_mut() = Method::GET;
         *request.body_mut() = None;
     }
-    if origin(request.url()) != origin(&target) {
+    if !stays(request.url(), &target) {
         request.headers_mut().remove(AUTHORIZATION);
     }
     *request.url_mut() = target;
 }
 
-fn origin(url: &Url) -> (&str, Option<&str>, Option<u16>) {
-    (url.scheme(), url.host_str(), url.port_or_known_default())
+/// Whether it is the same server still, or the same host by TLS, each time at the usual port.
+fn stays(from: &Url, to: &Url) -> bool {
+    let door = |url: &Url| (url.scheme().to_owned(), url.port_or_known_default());
+    let is_upgrade = door(from) == ("http".to_owned(), Some(80)) && door(to) == ("https".to_owned(), Some(443));
+    from.host_str() == to.host_str() && (door(from) == door(to) || is_upgrade)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_stay_with_the_server_and_go_along_to_its_tls() {
+        let goes = |from: &str, to: &str| stays(&from.parse().unwrap(), &to.parse().unwrap());
+        for (from, to) in
+            [("http://a/", "http://a:80/x"), ("http://a/", "https://a/x"), ("https://a:8443/", "https://a:8443/x")]
+        {
+            assert!(goes(from, to), "{from} {to}");
+        }
+        for (from, to) in [
+            ("https://a/", "http://a/"),
+            ("http://a:8080/", "https://a/"),
+            ("http://a/", "https://a:8443/"),
+            ("http://a/", "https://b/"),
+            ("http://a/", "http://a.b/"),
+        ] {
+            assert!(!goes(from, to), "{from} {to}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::batches::Batches;
 use super::checker::check;
 use super::load::{Load, Written};
-use super::orphans::OrphanWatch;
+use super::orphans::{self, OrphanWatch};
 use super::plan::{Plan, answer_by_plan, answer_by_plan_and, attempt_of};
 use super::watches::{has, one_and_other};
 use super::{ENOUGH, NO_SWEEP, RESCUED_WITHIN, base, following, ledger, report, stage_alone, times};
@@ -54,6 +54,8 @@ pub(super) async fn killed_again_and_again(batches: Batches) {
         at_handler += receiver.in_flight();
         service.kill().await;
         in_flight.extend(left_in_flight(&database).await);
+        // Whoever lives for less than a second rescues nobody, and the watch shall not add such lives up.
+        orphans::until_nobody_lives(&database).await;
     }
     let mut service = following(&ini).await;
     // The load's watch saw all of it, and counted the time from each start to the next kill.

@@ -1,6 +1,8 @@
 //! Watches for jobs that are executing without a live owner, all through a scenario.
 
+use super::SETTLES;
 use crate::support::database::TestDatabase;
+use crate::support::wait::until;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::collections::HashMap;
@@ -48,6 +50,12 @@ struct Estate {
     since: Instant,
     claims: usize,
     begun: bool,
+}
+
+/// Waits until all dispatchers have ended, and any watch has seen that.
+pub(super) async fn until_nobody_lives(database: &TestDatabase) {
+    until("nobody lives", SETTLES, async || database.query_one::<u64>(LIVING).await == 0).await;
+    tokio::time::sleep(6 * PAUSE).await;
 }
 
 impl OrphanWatch {

@@ -169,7 +169,7 @@ async fn calls_on_a_connection_of_http_2_that_is_cut_fail_temporarily_and_the_ne
 
 #[tokio::test]
 async fn a_connection_of_http_2_that_has_died_silently_is_given_up() {
-    // It takes the ten seconds of a ping that nobody answers.
+    // It takes the half minute of a ping that nobody answers.
     if !slow() {
         return;
     }

@@ -58,8 +58,7 @@ async fn what_is_missing_is_told_in_one_line_each_and_installed_by_one_call() {
     let ended = run_with_settings(&place).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), BUILD_TOOLS_TOLD));
     assert_eq!(ended.stdout, "the program: run db.ini\n");
-    let install =
-        "apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install gcc libc6-dev pkg-config libssl-dev";
+    let install = "apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends --no-remove install gcc libc6-dev pkg-config libssl-dev";
     assert_eq!(place.lines(ASKED), ["apt-get -q update", install]);
 }
 
@@ -85,7 +84,7 @@ async fn the_quick_start_installs_a_database_server_where_there_is_none_by_the_n
          strings-queue: mariadb-client-core is missing, for looking into that database (its client)\n\
          strings-queue: installing with apt-get: mariadb-server-core mariadb-client-core\n"
     );
-    let install = "apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install mariadb-server-core-10.6 mariadb-client-core-10.6";
+    let install = "apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends --no-remove install mariadb-server-core-10.6 mariadb-client-core-10.6";
     assert_eq!(place.lines(ASKED), ["apt-get -q update", install]);
 }
 
@@ -109,8 +108,7 @@ async fn another_user_than_root_installs_by_sudo() {
     note_what_is_asked(&place, "sudo", "exec \"$@\"");
     let ended = run_with_settings(&place).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), BUILD_TOOLS_TOLD));
-    let install =
-        "-q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install gcc libc6-dev pkg-config libssl-dev";
+    let install = "-q -y -o DPkg::Lock::Timeout=300 --no-install-recommends --no-remove install gcc libc6-dev pkg-config libssl-dev";
     assert_eq!(
         place.lines(ASKED),
         [
