@@ -13,26 +13,44 @@ use crate::support::receiver::Receiver;
 use crate::support::server::OwnServer;
 use crate::support::wait::throughout;
 use mysql_async::prelude::Queryable;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 const WRITERS: usize = 8;
 
-/// So many single INSERTs of eight writers, as fast as they go; the sweep off.
+/// So many may wait to be called: of more than are remembered, some are read from the table, by a sweep.
+const AHEAD: usize = 5_000;
+const LOOK: Duration = Duration::from_millis(5);
+
+/// So many single INSERTs of eight writers, as fast as they go and are called; the sweep off.
 async fn write_and_check((database, receiver): &(TestDatabase, Receiver), jobs: usize) -> Found {
     // What is inserted after the sweeps of the start has only the log.
     let mut service = settled(&database.ini(NO_SWEEP)).await;
-    let mut writers = Vec::new();
+    let (mut writers, written, called) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     for _ in 0..WRITERS {
         let (mut conn, url) = (database.conn().await, receiver.url("/work"));
-        writers.push(tokio::spawn(async move {
+        let (written, called) = (Arc::clone(&written), Arc::clone(&called));
+        writers.spawn(async move {
             let sql = "INSERT INTO queued_job (http_method, url) VALUES ('post', ?)";
             for _ in 0..jobs / WRITERS {
                 conn.exec_drop(sql, (&url,)).await.unwrap();
+                written.fetch_add(1, Ordering::Relaxed);
+                while written.load(Ordering::Relaxed) > AHEAD + called.load(Ordering::Relaxed) {
+                    tokio::time::sleep(LOOK).await;
+                }
             }
-        }));
+        });
     }
-    for writer in writers {
-        writer.await.unwrap();
+    loop {
+        tokio::select! {
+            writer = writers.join_next() => match writer {
+                Some(ended) => ended.unwrap(),
+                None => break,
+            },
+            () = tokio::time::sleep(LOOK) => called.store(receiver.count(), Ordering::Relaxed),
+        }
     }
     let found = check(database, receiver, &Written::default()).await;
     assert_eq!((found.jobs, found.extra_calls, found.taken_back), (jobs, 0, 0), "{found:?}");

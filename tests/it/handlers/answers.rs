@@ -118,6 +118,18 @@ async fn a_long_answer_is_cut_at_64_kib_and_its_invalid_bytes_are_replaced() {
 }
 
 #[tokio::test]
+async fn an_answer_is_cut_where_the_settings_say_but_for_what_the_column_holds() {
+    for (setting, kept) in [(10, 10), (1_048_576, 65_535)] {
+        let rig = Rig::start(&format!("[http]\nmax_response_bytes: {setting}\n")).await;
+        let receiver = Receiver::start().await;
+        receiver.on("/", Answer::ok().body("x".repeat(200_000)));
+        let seen = rig.finish(job().url(receiver.url("/"))).await;
+        seen.assert_done();
+        assert_eq!(seen.response, "x".repeat(kept), "{setting}");
+    }
+}
+
+#[tokio::test]
 async fn answers_of_old_servers_and_early_hints_are_understood() {
     let (rig, receiver) = (Rig::start("").await, Receiver::start().await);
     let told: [(&str, &str); 4] = [

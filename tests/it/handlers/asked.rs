@@ -49,6 +49,18 @@ async fn retry_after_says_when_by_seconds_or_by_date() {
     }
 }
 
+#[tokio::test]
+async fn all_answers_that_only_mean_not_now_may_ask() {
+    let (rig, receiver) = (Rig::start("").await, Receiver::start().await);
+    for status in [408, 429, 502, 503, 504] {
+        let delay = delay_after(&rig, &receiver, Answer::status(status).header("Retry-After", "100")).await;
+        assert!((delay - 100.0).abs() < 2.0, "{delay} after {status}");
+        receiver.on("/", Answer::status(status).header("x-bitlancer-retry-delay-secs", "33"));
+        let seen = rig.first_try(job().url(receiver.url("/"))).await;
+        assert_eq!(seen.retry_delay_secs, 33, "{status}");
+    }
+}
+
 /// The handler's second answer is a success; the delay between the two tries counts as none.
 async fn continue_at_once(rig: &Rig, receiver: &Receiver, answer: Answer) -> f64 {
     receiver.on_turns("/", [answer, Answer::ok()]);
