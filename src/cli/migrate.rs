@@ -50,7 +50,7 @@ fn told(before: SchemaState, config: &Config) -> String {
         SchemaState::Older(version) => {
             format!("upgraded the tables in {database} from version {version} to {CURRENT_VERSION}\n")
         }
-        SchemaState::WithoutLog => format!("made the table queued_job_log in {database} again\n"),
+        SchemaState::WithoutLog => format!("made the missing table queued_job_log in {database}\n"),
         SchemaState::Current => format!("the tables in {database} are up to date (version {CURRENT_VERSION})\n"),
         SchemaState::Newer(version) => {
             format!("the tables in {database} are of the newer version {version}; nothing to do\n")

@@ -67,12 +67,14 @@ async fn run_in_pieces(conn: &mut Conn, update: &str) -> Result<(), StoreError> 
 /// An ALTER that copies wants the table for itself once more at its end. One that was refused it then would copy for ever:
 /// it gets it at its second try, whoever has to wait.
 pub(super) async fn run_statement(conn: &mut Conn, statement: &str) -> Result<(), StoreError> {
+    let mut is_patient = false;
     loop {
         let begun = Instant::now();
         match conn.query_drop(statement).await.map_err(StoreError::from) {
             Err(error) if error.is_lock_conflict() => {
                 if begun.elapsed() > 2 * Duration::from_secs(TABLE_LOCK_SECS.into()) {
                     conn.query_drop(format!("SET SESSION lock_wait_timeout = {PATIENCE_SECS}")).await?;
+                    is_patient = true;
                 }
                 wait_for_others(&error).await;
             }
@@ -81,6 +83,9 @@ pub(super) async fn run_statement(conn: &mut Conn, statement: &str) -> Result<()
             }
             Err(error) if error.code() == Some(DUPLICATE_KEY) => return Ok(()),
             Err(error) => return Err(with_mend(error)),
+            Ok(()) if is_patient => {
+                return Ok(conn.query_drop(format!("SET SESSION lock_wait_timeout = {TABLE_LOCK_SECS}")).await?);
+            }
             Ok(()) => return Ok(()),
         }
     }

@@ -70,12 +70,9 @@ fn durability(server: &ServerFacts) -> Vec<Finding> {
         ("sync_binlog", "a crash of the machine may leave committed jobs out of the log; the sweep finds them late"),
         ("innodb_flush_log_at_trx_commit", "a crash of the machine may lose committed jobs and results"),
     ];
-    // MariaDB has 3 for what MySQL does with 1, group commits included ("innodb_flush_log_at_trx_commit" in its manual).
-    let as_durable =
-        |name: &str| matches!((name, server.flavour), ("innodb_flush_log_at_trx_commit", Flavour::MariaDb { .. }));
-    let is_durable = |name: &str| match server.variable(name) {
-        "" | "1" => true,
-        "3" => as_durable(name),
+    let is_durable = |name: &str| match (server.variable(name), name, server.flavour) {
+        // MariaDB's 3 is as durable as 1 ("innodb_flush_log_at_trx_commit" in its manual).
+        ("" | "1", ..) | ("3", "innodb_flush_log_at_trx_commit", Flavour::MariaDb { .. }) => true,
         _ => false,
     };
     let relaxed = wanted.into_iter().filter(|(name, _)| !is_durable(name));
@@ -154,6 +151,9 @@ mod tests {
         assert_eq!(whats(&found), "remark remark remark");
         assert!(found[1].mend.starts_with("SET PERSIST sync_binlog = 1;"), "{found:?}");
         assert!(found[0].mend.contains("log_slave_updates = ON"), "{found:?}");
+        let flushed = |version| server(&[("version", version), ("innodb_flush_log_at_trx_commit", "3")]);
+        assert_eq!(durability(&flushed("11.8.1-MariaDB")), []);
+        assert_eq!(whats(&durability(&flushed("8.4.3"))), "remark");
         let mariadb = set_for_good(Flavour::MariaDb { major: 11, minor: 8 }, "sync_binlog", "1");
         assert_eq!(mariadb, "SET GLOBAL sync_binlog = 1;\nand for the next restart, under [mariadbd]: sync_binlog = 1");
     }

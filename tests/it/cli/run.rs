@@ -64,7 +64,7 @@ async fn a_log_table_that_is_not_there_ends_it_and_migrate_makes_it_again() {
     let checked = run([OsStr::new("check"), ini.as_os_str()]).await;
     assert!(checked.code == Some(1) && checked.to_string().contains("there is no table queued_job_log"), "{checked}");
     let made = run([OsStr::new("migrate"), ini.as_os_str()]).await;
-    assert!(made.code == Some(0) && made.to_string().contains("made the table queued_job_log"), "{made}");
+    assert!(made.code == Some(0) && made.to_string().contains("made the missing table queued_job_log"), "{made}");
     run([OsStr::new("check"), ini.as_os_str()]).await.assert_clean();
     assert_eq!(database.query::<u64>("SELECT id FROM queued_job").await, [id]);
 }

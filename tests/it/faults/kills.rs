@@ -5,7 +5,7 @@ use super::checker::check;
 use super::load::{Load, Written};
 use super::orphans::{self, OrphanWatch};
 use super::plan::{Plan, answer_by_plan, answer_by_plan_and, attempt_of};
-use super::watches::{has, one_and_other};
+use super::watches::{has, one_and_other, until_two_watch_each_other};
 use super::{ENOUGH, NO_SWEEP, RESCUED_WITHIN, base, following, ledger, report, stage_alone, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
@@ -291,9 +291,8 @@ async fn what_comes_in_while_one_of_two_dispatchers_is_frozen_is_called_by_the_o
     let (database, receiver) = stage_alone().await;
     let ini = database.ini(NO_SWEEP);
     let (mut frozen, mut other) = (following(&ini).await, following(&ini).await);
-    // Both have worked, and know of each other.
     let load = Load::start(&database, &base(&receiver), (4, 60));
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    until_two_watch_each_other(&database).await;
     frozen.signal(Signal::STOP);
     let before = receiver.count();
     // What the frozen one had in flight waits for it; whatever else there is does not.

@@ -4,6 +4,7 @@ use super::batches::Batches;
 use super::checker::{Found, check};
 use super::load::Load;
 use super::plan::answer_by_plan;
+use super::watches::until_two_watch_each_other;
 use super::{ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, ledger, report, settled, stage, times};
 use crate::support::database::TestServer;
 use crate::support::proxy::{CutPoint, Fault, Mode, Proxy, Way};
@@ -233,8 +234,7 @@ async fn one_of_two_dispatchers_whose_network_stalls_or_swallows_under_load_hold
     let settings = format!("{NO_SWEEP}[dispatch]\ndrain_secs: 5\n");
     let services = [settled(&database.ini_at(proxy.port(), &settings)).await, settled(&database.ini(NO_SWEEP)).await];
     let load = Load::start(&database, &base(&receiver), (4, 60));
-    // Both have worked, and know of each other.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    until_two_watch_each_other(&database).await;
     for swallows in [false, true] {
         if swallows {
             proxy.half_open();

@@ -108,6 +108,12 @@ impl Pair {
     }
 }
 
+/// Waits until each of two dispatchers watches the other: both have worked, and know of each other.
+pub(super) async fn until_two_watch_each_other(database: &TestDatabase) {
+    let all = async || beside(&[], database).await.len() == 4;
+    until("each stands by for its own lock, and for the other's", Duration::from_secs(20), all).await;
+}
+
 /// How many jobs the dispatcher has.
 pub(super) fn has(owner: &str) -> String {
     format!("SELECT COUNT(*) FROM queued_job WHERE state = 'executing' AND claimed_by = '{owner}'")

@@ -106,19 +106,24 @@ async fn waiting_alter(database: &TestDatabase) -> Option<u64> {
     database.query(&sql).await.pop()
 }
 
+/// A migration that waits in an ALTER of the database, in another session than this one.
+async fn waiting_migration(database: &TestDatabase, other: Option<u64>) -> Service {
+    let ini = database.ini("");
+    let migration = Service::start([OsStr::new("migrate"), ini.as_os_str()]);
+    until("it waits", SOON, async || waiting_alter(database).await.is_some_and(|id| Some(id) != other)).await;
+    migration
+}
+
 #[tokio::test]
 async fn a_session_killed_and_a_program_killed_leave_what_can_be_run_again() {
     let database = ancestor(MAKES[0]).await;
     let all = insert_all(&database).await;
     let held = hold_alters_up(&database).await;
-    let ini = database.ini("");
-    let mut first = Service::start([OsStr::new("migrate"), ini.as_os_str()]);
-    until("the first waits", SOON, async || waiting_alter(&database).await.is_some()).await;
+    let mut first = waiting_migration(&database, None).await;
     let session = waiting_alter(&database).await.unwrap();
     database.execute(&format!("KILL {session}")).await;
     assert_eq!(first.wait_for_exit(SOON).await.code(), Some(1));
-    let mut second = Service::start([OsStr::new("migrate"), ini.as_os_str()]);
-    until("the second waits", SOON, async || waiting_alter(&database).await.is_some_and(|id| id != session)).await;
+    let mut second = waiting_migration(&database, Some(session)).await;
     second.kill().await;
     held.disconnect().await.unwrap();
     migrate(&database).await;
@@ -134,9 +139,7 @@ async fn what_is_inserted_while_it_waits_for_a_table_gets_on_between_its_tries()
     let database = ancestor(MAKES[0]).await;
     let all = insert_all(&database).await;
     let held = hold_alters_up(&database).await;
-    let ini = database.ini("");
-    let mut migration = Service::start([OsStr::new("migrate"), ini.as_os_str()]);
-    until("it waits", SOON, async || waiting_alter(&database).await.is_some()).await;
+    let mut migration = waiting_migration(&database, None).await;
     job().insert(&database).await;
     migration.wait_for_line("another session keeps locked", SOON).await;
     held.disconnect().await.unwrap();
@@ -196,9 +199,7 @@ async fn a_signal_ends_it_and_it_can_be_run_again() {
     let database = ancestor(MAKES[0]).await;
     let all = insert_all(&database).await;
     let held = hold_alters_up(&database).await;
-    let ini = database.ini("");
-    let mut migration = Service::start([OsStr::new("migrate"), ini.as_os_str()]);
-    until("it waits", SOON, async || waiting_alter(&database).await.is_some()).await;
+    let mut migration = waiting_migration(&database, None).await;
     assert_eq!(migration.stop(SOON).await, Some(1));
     assert!(migration.lines().iter().any(|line| line.contains("running it again")), "{:?}", migration.lines());
     held.disconnect().await.unwrap();
