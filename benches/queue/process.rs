@@ -40,11 +40,11 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    /// Has it end by itself, and waits for that.
-    pub fn terminate(mut self) {
+    /// Has it end by itself, and waits for that; the handlers, which it may wait for, go on meanwhile.
+    pub async fn terminate(mut self) {
         self.signal(Signal::TERM);
         if let Some(mut child) = self.child.take() {
-            let _ = child.wait();
+            let _ = tokio::task::spawn_blocking(move || child.wait()).await;
         }
     }
 

@@ -6,6 +6,13 @@ use std::time::{Duration, Instant};
 /// Behind one address another server may answer each time. Such a change is followed no more often than this, or
 /// all sessions would chase each other.
 const SETTLING: Duration = Duration::from_secs(5);
+/// How long after we came to a server no lock that is free there counts: the others come too, and have theirs to take
+/// anew. On another server the slowest has first to give up one that no longer answers.
+const ALL_HERE: Duration = Duration::from_secs(10);
+/// After an outage they are back as we are: their next try comes within so many times as long as it was, and a second for
+/// the connection.
+const AS_LONG_AS_AWAY: u32 = 3;
+const CONNECTED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where we are.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +27,10 @@ pub(super) struct Place {
     arrived: Option<Instant>,
     /// How often we did.
     arrivals: u64,
+    /// From when on all others that live are there too.
+    all_here: Option<Instant>,
+    /// When a server last answered.
+    heard: Option<Instant>,
     /// Nobody answered when we last looked for a server.
     away: bool,
     /// It left a deed unanswered: the other hosts are tried before it.
@@ -41,8 +52,9 @@ impl Place {
         self.arrivals
     }
 
-    pub(super) fn arrived(&self) -> Option<Instant> {
-        self.arrived
+    /// Whether the other dispatchers have had the time to come here too.
+    pub(super) fn has_settled(&self, now: Instant) -> bool {
+        self.all_here.is_none_or(|at| now >= at)
     }
 
     pub(super) fn unwritten(&self) -> Option<Instant> {
@@ -68,6 +80,7 @@ impl Place {
         if moved || self.away {
             self.arrived = Some(now);
             self.arrivals += 1;
+            self.all_here = Some(now + if moved { ALL_HERE } else { self.time_to_come_back(now) });
         }
         if moved || self.identity.is_none() {
             self.identity = Some(identity.clone());
@@ -75,7 +88,19 @@ impl Place {
         self.index = index;
         self.moves += u64::from(moved);
         (self.away, self.suspect) = (false, false);
+        self.hear(now);
         moved
+    }
+
+    /// How long the others may take to be back after an outage that is over for us.
+    fn time_to_come_back(&self, now: Instant) -> Duration {
+        let away = self.heard.map(|heard| now.saturating_duration_since(heard));
+        away.map_or(ALL_HERE, |away| ALL_HERE.min(CONNECTED_WITHIN + away * AS_LONG_AS_AWAY))
+    }
+
+    /// A server answered.
+    pub(super) fn hear(&mut self, now: Instant) {
+        self.heard = Some(now);
     }
 
     /// No host could be used.
@@ -112,9 +137,11 @@ mod tests {
     fn the_first_landing_is_no_move_and_the_next_host_is_one() {
         let now = Instant::now();
         let mut place = at(1, "b", now);
-        assert_eq!((place.index(), place.moves(), place.arrived()), (1, 0, None));
+        assert_eq!((place.index(), place.moves(), place.arrivals()), (1, 0, 0));
+        assert!(place.has_settled(now));
         assert!(place.land(2, &server("c"), now));
-        assert_eq!((place.index(), place.moves(), place.arrived()), (2, 1, Some(now)));
+        assert_eq!((place.index(), place.moves(), place.arrivals()), (2, 1, 1));
+        assert!(!place.has_settled(now + ALL_HERE * 9 / 10) && place.has_settled(now + ALL_HERE));
         assert!(!place.land(2, &server("c"), now));
         assert_eq!(place.order(3).collect::<Vec<_>>(), [2, 0, 1]);
     }
@@ -135,7 +162,22 @@ mod tests {
         let mut place = at(0, "a", start);
         place.lose();
         assert!(!place.land(0, &server("a"), later));
-        assert_eq!((place.moves(), place.arrivals(), place.arrived()), (0, 1, Some(later)));
+        assert_eq!((place.moves(), place.arrivals()), (0, 1));
+    }
+
+    #[test]
+    fn the_others_have_as_long_to_come_back_as_the_outage_was_and_a_bound() {
+        let start = Instant::now();
+        let settled_after = |away: Duration| {
+            let mut place = at(0, "a", start);
+            place.lose();
+            let back = start + away;
+            place.land(0, &server("a"), back);
+            (0u32..200).map(|step| Duration::from_millis(100) * step).find(|after| place.has_settled(back + *after))
+        };
+        assert_eq!(settled_after(Duration::from_millis(100)), Some(Duration::from_millis(1_300)));
+        assert_eq!(settled_after(Duration::from_secs(2)), Some(Duration::from_secs(7)));
+        assert_eq!(settled_after(Duration::from_secs(60)), Some(ALL_HERE));
     }
 
     #[test]

@@ -97,8 +97,17 @@ impl Servers {
         let _ = self.place.subscribe().wait_for(|place| place.arrivals() != arrivals).await;
     }
 
-    pub(super) fn arrived(&self) -> Option<Duration> {
-        self.place.borrow().arrived().map(|at| at.elapsed())
+    /// Whether the other dispatchers have had the time to come to the server too.
+    pub(super) fn has_settled(&self) -> bool {
+        self.place.borrow().has_settled(Instant::now())
+    }
+
+    /// The server answered just now.
+    pub(super) fn hear(&self) {
+        self.place.send_if_modified(|place| {
+            place.hear(Instant::now());
+            false
+        });
     }
 
     /// How long ago a write could not be done though the server was there.

@@ -16,9 +16,6 @@ pub(super) const DEED_DEADLINE: Duration = Duration::from_secs(30);
 /// As long as a statement waits for a table; and how long deeds may do so in vain, one after the other.
 const TABLE_WAIT: Duration = Duration::from_secs(TABLE_WAIT_SECS as u64);
 const IN_VAIN_MILLIS: u64 = 2_000 * TABLE_WAIT_SECS as u64;
-/// How long after we came to a server, from another one or after an outage, no lock that is free there counts: the
-/// others come too, and have theirs to take anew. The slowest has first to give up a server that no longer answers.
-const ALL_HERE: Duration = Duration::from_secs(10);
 /// How long after nobody could write no claim of a dispatcher that lives counts as outstayed: its results wait, for the
 /// longest pause between two tries at most.
 const ALL_WRITTEN: Duration = Duration::from_secs(10);
@@ -103,7 +100,7 @@ impl Session {
 
     /// Whether the other dispatchers have had the time to come to the server too.
     pub(super) fn has_settled(&self) -> bool {
-        self.servers.arrived().is_none_or(|ago| ago >= ALL_HERE)
+        self.servers.has_settled()
     }
 
     /// Whether the other dispatchers have had the time to write what they could not while nobody could.
@@ -166,6 +163,7 @@ impl Lease<'_> {
 
     /// The deed went well: the connection may be used again.
     pub(super) fn keep(self) {
+        self.session.servers.hear();
         self.session.landed = Some(self.landed);
     }
 }

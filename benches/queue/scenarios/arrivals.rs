@@ -39,7 +39,7 @@ pub async fn arrivals(bench: &Bench, (writers, per_second): (u32, u32), seconds:
         ("max_ms", quantile(delays, 1.0)),
     ];
     figures.extend(meter.figures(returned.len() as f64));
-    meter.into_service().terminate();
+    meter.into_service().terminate().await;
     figures.push(("claims_repeated", bench.counted(0, "claims_repeated") / returned.len() as f64));
     figures
 }

@@ -45,7 +45,7 @@ pub async fn several(bench: &Bench, options: &Options) -> Figures {
         wait_until_done(bench, &mut conn, options.jobs).await;
         let seconds = begun.elapsed().as_secs_f64();
         for service in services {
-            service.terminate();
+            service.terminate().await;
         }
         let wasted: f64 = (0..count).map(|number| bench.counted(number, "claims_wasted")).sum();
         figures.push((names[0], f64::from(options.jobs) / seconds));

@@ -48,7 +48,7 @@ async fn beside(bench: &Bench, loaded: &Handler, (calls, seconds): (u64, u32)) -
     let delays = delays(bench, &returned);
     feeding.abort();
     let memory = meter.service().memory_mib();
-    meter.into_service().terminate();
+    meter.into_service().terminate().await;
     [quantile(delays.clone(), 0.5), quantile(delays, 0.99), memory]
 }
 

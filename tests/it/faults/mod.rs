@@ -4,6 +4,7 @@ mod batches;
 pub mod checker;
 mod checker_tests;
 mod clocks;
+mod connections;
 mod database;
 mod daylight;
 mod disk;

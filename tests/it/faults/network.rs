@@ -123,44 +123,6 @@ async fn a_claim_or_a_finish_whose_connection_stalls_trickles_or_swallows_under_
     all_stop(services, &[]).await;
 }
 
-/// What the log has before rows of ours.
-pub(super) const OUR_ROWS: &[u8] = b"\x0aqueued_job\x00";
-
-/// What the other connections hold that no deed's does: the stream when it shows one of our rows, the lock's when it is
-/// taken, and the one that waits for the lock.
-const OTHERS: [(Way, &[u8]); 3] =
-    [(Way::ToClient, OUR_ROWS), (Way::ToServer, b"SELECT IF(IS_USED_LOCK("), (Way::ToServer, b"SELECT GET_LOCK(?")];
-
-/// The stream's connection, the lock's, and the one that waits for it, each alone.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_or_a_lock_whose_connection_is_disturbed_under_load_costs_no_job() {
-    let (database, receiver) = stage().await;
-    let proxy = Proxy::start(database.server().address()).await;
-    let services = all_following(&database.ini_at(proxy.port(), NO_SWEEP), 1).await;
-    let load = Load::start(&database, &base(&receiver), (4, 60));
-    let becomes = |mode, millis| Fault::Becomes(mode, Duration::from_millis(millis));
-    let trickle = Mode::Trickle { bytes: 16, every: Duration::from_millis(2) };
-    let faults = [Fault::Cut, becomes(Mode::Swallow, 3_600_000), becomes(Mode::Stall, 1_500), becomes(trickle, 2_000)];
-    for _ in 0..times(1, 5) {
-        for fault in faults.into_iter().take(times(2, 4)) {
-            for (way, holds) in OTHERS {
-                let mut trap = proxy.fault_on(way, holds, (CutPoint::BeforePassing, fault));
-                if way == Way::ToServer {
-                    // They say so when they are opened, and not again.
-                    proxy.cut_all();
-                }
-                trap.sprung(Duration::from_secs(60)).await;
-                let calls = receiver.count();
-                receiver.wait_for(calls + 100, Duration::from_secs(60)).await;
-            }
-        }
-    }
-    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
-    found.assert_doubled_nothing();
-    report("the stream's or a lock's connection disturbed", format!("{found:?}"));
-    all_stop(services, &ledger::BROKEN).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_network_delays_jobs_and_loses_none() {
     let (database, receiver) = stage().await;

@@ -1,10 +1,11 @@
 //! A stop in the middle of each fault of the database's limits, of the table's changes, of the network and of handlers.
 
+use super::connections::OUR_ROWS;
 use super::disk::{DISK_MB, SMALL, large_job_is_refused, mount};
 use super::limits::{plain_account, throw_out};
 use super::load::Load;
 use super::logs::purge_all_but_the_last;
-use super::network::{CLAIM, FINISH, OUR_ROWS};
+use super::network::{CLAIM, FINISH};
 use super::plan::answer_by_plan;
 use super::stops::{claims_of, settings, stop_in_time, the_next_one_does_the_rest};
 use super::visibility::{semi_sync, semi_sync_switch};
