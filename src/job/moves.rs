@@ -89,11 +89,12 @@ impl Standing {
         })
     }
 
-    /// A call's end, written by the holder of this token; a retry is charged. The token stays, for
-    /// [`has_result`](Self::has_result).
+    /// A call's end, written by the holder of this token, of the try of that number; a retry is charged. The token stays,
+    /// for [`has_result`](Self::has_result). (A claim that arrives after it was given up, and sent anew, and done with,
+    /// claims again under its token: a later try.)
     #[must_use]
-    pub fn finish(self, token: u64, conclusion: &Conclusion) -> Option<Standing> {
-        self.is_held(Move::Finish, token).then(|| Standing {
+    pub fn finish(self, (token, attempt): (u64, Attempt), conclusion: &Conclusion) -> Option<Standing> {
+        (self.is_held(Move::Finish, token) && self.attempt.0 <= attempt.0).then(|| Standing {
             state: conclusion.state,
             result_code: Some(conclusion.result_code),
             remaining_retries: self.remaining_retries - i32::from(conclusion.retry_in.is_some()),

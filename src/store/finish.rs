@@ -7,12 +7,12 @@
 
 use super::error::StoreError;
 use super::history::{HistoryLine, history_sql, history_sql_for};
-use super::literals::{UTF8, quoted, quoted_json};
+use super::literals::{UTF8, cut_at_char, id_list, quoted, quoted_json};
 use super::row::ClaimToken;
 use super::session::{Lease, Session, within_deadline};
 use super::transaction::{begin_sql, commit_sql};
 use crate::failpoints::failpoint;
-use crate::job::{Conclusion, JobId, JobState, ResultCode, messages};
+use crate::job::{Attempt, Conclusion, JobId, JobState, ResultCode, messages};
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use serde::Serialize;
@@ -29,6 +29,8 @@ pub struct Finished {
     pub id: JobId,
     /// The proof that it is ours.
     pub token: ClaimToken,
+    /// Which try it was: the same token on a later one is of a claim that came late, and that nobody knows of.
+    pub attempt: Attempt,
     /// What the row becomes.
     pub conclusion: Conclusion,
     /// `last_response`; cut to [`RESPONSE_BYTES`].
@@ -49,7 +51,7 @@ pub struct FinishReport {
 /// Writes results and log lines in one transaction and one round trip: no lock of ours waits for the network, but
 /// where rows are locked by others or not ours any more.
 ///
-/// The UPDATEs match only rows that are executing under the same claim token. When they matched fewer than the batch
+/// The UPDATEs match only rows that are executing under the same claim token, on the same try. When they matched fewer than the batch
 /// has, it is ended by an error of our making, rolled back, and sorted out row by row.
 pub async fn finish(
     session: &mut Session,
@@ -136,11 +138,13 @@ async fn finish_what_is_ours(
     for finished in batch {
         match standing.get(&finished.id) {
             Some(Standing::Locked) => locked.push(finished.id),
-            Some(Standing::Seen { token, state: JobState::Executing, .. }) if *token == finished.token.0 => {
+            Some(Standing::Seen { token, attempt, state: JobState::Executing, .. })
+                if *token == finished.token.0 && *attempt <= finished.attempt.0 =>
+            {
                 ours.push(finished.clone());
             }
             // Written by an earlier try whose answer was lost.
-            Some(Standing::Seen { token, state, ended: true })
+            Some(Standing::Seen { token, state, ended: true, .. })
                 if *token == finished.token.0 && *state == finished.conclusion.state => {}
             seen => {
                 refused.push(finished.id);
@@ -162,9 +166,9 @@ async fn finish_what_is_ours(
 
 /// How a row stands that is to be written.
 enum Standing {
-    /// Locked by us: its claim's token and its state; and whether the claim was ended, as by a result. Who else changes the
+    /// Locked by us: its claim's token and try, and its state; and whether the claim was ended, as by a result. Who else changes the
     /// state leaves that as it was.
-    Seen { token: u64, state: JobState, ended: bool },
+    Seen { token: u64, attempt: u32, state: JobState, ended: bool },
     /// It is there, and locked by another session.
     Locked,
 }
@@ -173,9 +177,9 @@ enum Standing {
 /// it tells a row that is locked from one that is gone.
 async fn lock_and_look(lease: &mut Lease<'_>, batch: &[Finished]) -> Result<HashMap<JobId, Standing>, StoreError> {
     let ids: Vec<JobId> = batch.iter().map(|finished| finished.id).collect();
-    let ids = super::literals::id_list(&ids);
+    let ids = id_list(&ids);
     let sql = format!(
-        "{}; SELECT id, COALESCE(claim_token, 0), COALESCE(CAST(state AS CHAR), ''), \
+        "{}; SELECT id, COALESCE(claim_token, 0), attempt, COALESCE(CAST(state AS CHAR), ''), \
          claim_expires_at IS NULL FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids}) ORDER BY id FOR UPDATE SKIP LOCKED; \
          SELECT id FROM queued_job FORCE INDEX (PRIMARY) WHERE id IN ({ids})",
         begin_sql()
@@ -183,13 +187,13 @@ async fn lock_and_look(lease: &mut Lease<'_>, batch: &[Finished]) -> Result<Hash
     let mut results = lease.conn().query_iter(sql).await?;
     results.collect::<Row>().await?;
     results.collect::<Row>().await?;
-    let seen: Vec<(u64, u64, String, bool)> = results.collect().await?;
+    let seen: Vec<(u64, u64, u32, String, bool)> = results.collect().await?;
     let there: Vec<u64> = results.collect().await?;
     results.drop_result().await?;
     let mut standings: HashMap<JobId, Standing> = there.into_iter().map(|id| (JobId(id), Standing::Locked)).collect();
-    for (id, token, state, ended) in seen {
+    for (id, token, attempt, state, ended) in seen {
         match JobState::from_name(&state) {
-            Some(state) => standings.insert(JobId(id), Standing::Seen { token, state, ended }),
+            Some(state) => standings.insert(JobId(id), Standing::Seen { token, attempt, state, ended }),
             None => standings.remove(&JobId(id)),
         };
     }
@@ -201,11 +205,12 @@ const ALIKE: usize = 4;
 
 /// The statements that write the results: one for each larger group that comes to the same, one for all the rest.
 pub fn results_sql(batch: &[Finished]) -> Result<Vec<String>, StoreError> {
-    let mut groups: HashMap<(u64, ResultCode, &str), Vec<&Finished>> = HashMap::new();
+    let mut groups: HashMap<(u64, Attempt, ResultCode, &str), Vec<&Finished>> = HashMap::new();
     let mut rest = Vec::new();
     for finished in batch {
         if finished.conclusion.is_plain_end() {
-            let alike = (finished.token.0, finished.conclusion.result_code, finished.response.as_str());
+            let alike =
+                (finished.token.0, finished.attempt, finished.conclusion.result_code, finished.response.as_str());
             groups.entry(alike).or_default().push(finished);
         } else {
             rest.push(finished);
@@ -226,20 +231,20 @@ pub fn results_sql(batch: &[Finished]) -> Result<Vec<String>, StoreError> {
 /// a small table would rather be read as a whole, and locked so.
 fn alike_sql(group: &[&Finished]) -> String {
     let ids: Vec<JobId> = group.iter().map(|finished| finished.id).collect();
-    let Finished { token: ClaimToken(token), conclusion, response, .. } = group[0];
+    let Finished { token: ClaimToken(token), attempt: Attempt(attempt), conclusion, response, .. } = group[0];
     let (state, result_code) = (conclusion.state.as_str(), conclusion.result_code as i32);
     let response = quoted(cut_at_char(response, RESPONSE_BYTES));
     format!(
         "UPDATE queued_job FORCE INDEX (PRIMARY) SET state = '{state}', result_code = {result_code}, last_finished_at = NOW(), \
          last_response = {response}, claim_expires_at = NULL \
-         WHERE id IN ({}) AND claim_token = {token} AND state = 'executing'",
-        super::literals::id_list(&ids)
+         WHERE id IN ({}) AND claim_token = {token} AND attempt <= {attempt} AND state = 'executing'",
+        id_list(&ids)
     )
 }
 
 /// One row of the JSON table. The order is that of the paths in [`unlike_sql`].
 #[derive(Serialize)]
-struct ResultRow<'batch>(u64, u64, &'static str, i32, Option<u64>, Option<u32>, Option<&'batch str>, &'batch str);
+struct ResultRow<'batch>(u64, u64, u32, &'static str, i32, Option<u64>, Option<u32>, Option<&'batch str>, &'batch str);
 
 /// Writes results of any kind. Reads the batch as a JSON table and locks each row through the primary key, in key
 /// order.
@@ -248,11 +253,11 @@ fn unlike_sql(batch: &[&Finished]) -> Result<String, StoreError> {
     let json = quoted_json(&rows)?;
     Ok(format!(
         "UPDATE JSON_TABLE({json}, '$[*]' COLUMNS(\
-           id BIGINT UNSIGNED PATH '$[0]', token BIGINT UNSIGNED PATH '$[1]', state VARCHAR(16) CHARACTER SET ascii PATH '$[2]', \
-           result_code INT PATH '$[3]', retry_in BIGINT PATH '$[4]', retry_delay INT PATH '$[5]', \
-           url MEDIUMTEXT {UTF8} PATH '$[6]', response MEDIUMTEXT {UTF8} PATH '$[7]')) AS result \
+           id BIGINT UNSIGNED PATH '$[0]', token BIGINT UNSIGNED PATH '$[1]', attempt BIGINT UNSIGNED PATH '$[2]', \
+           state VARCHAR(16) CHARACTER SET ascii PATH '$[3]', result_code INT PATH '$[4]', retry_in BIGINT PATH '$[5]', \
+           retry_delay INT PATH '$[6]', url MEDIUMTEXT {UTF8} PATH '$[7]', response MEDIUMTEXT {UTF8} PATH '$[8]')) AS result \
          STRAIGHT_JOIN queued_job AS job FORCE INDEX (PRIMARY) ON job.id = result.id AND job.claim_token = result.token \
-           AND job.state = 'executing' \
+           AND job.attempt <= result.attempt AND job.state = 'executing' \
          SET job.state = result.state, job.result_code = result.result_code, job.last_finished_at = NOW(), \
          job.last_response = result.response, job.claim_expires_at = NULL, \
          job.remaining_retries = job.remaining_retries - (result.retry_in IS NOT NULL), \
@@ -267,6 +272,7 @@ fn result_row(finished: &Finished) -> ResultRow<'_> {
     ResultRow(
         finished.id.0,
         finished.token.0,
+        finished.attempt.0,
         conclusion.state.as_str(),
         conclusion.result_code as i32,
         conclusion.retry_in.map(|delay| u64::try_from(delay.as_micros()).unwrap_or(u64::MAX)),
@@ -274,25 +280,4 @@ fn result_row(finished: &Finished) -> ResultRow<'_> {
         conclusion.new_url.as_deref(),
         cut_at_char(&finished.response, RESPONSE_BYTES),
     )
-}
-
-/// The text's longest beginning of at most so many bytes that ends between characters.
-fn cut_at_char(text: &str, bytes: usize) -> &str {
-    let mut end = text.len().min(bytes);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_cut_between_characters() {
-        assert_eq!(cut_at_char("aé", 2), "a");
-        assert_eq!(cut_at_char("aé", 3), "aé");
-        assert_eq!(cut_at_char("", 0), "");
-    }
 }

@@ -34,6 +34,15 @@ pub(super) fn quoted(text: &str) -> String {
     Value::from(text).as_sql(false)
 }
 
+/// The text's longest beginning of at most so many bytes that ends between characters.
+pub(super) fn cut_at_char(text: &str, bytes: usize) -> &str {
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +51,12 @@ mod tests {
     fn quotes_and_backslashes_are_escaped_for_both_json_and_sql() {
         assert_eq!(quoted("it's"), r"'it\'s'");
         assert_eq!(quoted_json(&[r#"a"b\"#]).unwrap(), r#"'[\"a\\\"b\\\\\"]'"#);
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut_at_char("aé", 2), "a");
+        assert_eq!(cut_at_char("aé", 3), "aé");
+        assert_eq!(cut_at_char("", 0), "");
     }
 }

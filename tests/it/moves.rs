@@ -45,6 +45,9 @@ struct Case<C> {
     circumstances: C,
 }
 
+/// The try that is finished: a row that is on a later one under the same token was claimed by a statement that came late.
+const FIRST: Attempt = Attempt(1);
+
 /// The columns of a standing, in its order.
 type StandingRow = (String, u32, i32, Option<i32>, Option<u64>);
 
@@ -265,7 +268,13 @@ fn conclusions() -> [Conclusion; 4] {
 }
 
 fn batch(ids: &[JobId], token: ClaimToken, conclusion: &Conclusion) -> Vec<Finished> {
-    let one = |id: &JobId| Finished { id: *id, token, conclusion: conclusion.clone(), response: "ok".to_owned() };
+    let one = |id: &JobId| Finished {
+        id: *id,
+        token,
+        attempt: FIRST,
+        conclusion: conclusion.clone(),
+        response: "ok".to_owned(),
+    };
     ids.iter().map(one).collect()
 }
 
@@ -285,10 +294,10 @@ async fn a_finish_moves_rows_as_the_model_says_and_refuses_the_rest() {
         let mut rows = Rows::insert((database, session), cases, columns).await;
         let mut all = batch(&rows.ids(), token, &conclusion);
         let report = finish(&mut rows.session, &mut all, &[]).await.unwrap();
-        rows.compare(&finished(&conclusion), |case| case.standing.finish(number, &conclusion)).await;
+        rows.compare(&finished(&conclusion), |case| case.standing.finish((number, FIRST), &conclusion)).await;
         let refused = |case: &Case<bool>| {
             let written = case.circumstances && case.standing.has_result(number, &conclusion);
-            case.standing.finish(number, &conclusion).is_none() && !written
+            case.standing.finish((number, FIRST), &conclusion).is_none() && !written
         };
         let expected = rows.cases.iter().zip(rows.ids()).filter(|(case, _)| refused(case)).map(|(_, id)| id);
         assert_eq!(report.refused, expected.collect::<Vec<JobId>>(), "{conclusion:?}");
@@ -301,12 +310,12 @@ async fn a_finish_of_rows_that_are_all_ours_moves_them_in_one_go_and_sent_again_
         let (database, session, token, number) = stage().await;
         let cases = crossed(&standings(&[Some(number), None]), &[()]);
         let mut rows = Rows::insert((database, session), cases, |()| held()).await;
-        let ours = |(case, _): &(&Case<()>, JobId)| case.standing.finish(number, &conclusion).is_some();
+        let ours = |(case, _): &(&Case<()>, JobId)| case.standing.finish((number, FIRST), &conclusion).is_some();
         let ids: Vec<JobId> = rows.cases.iter().zip(rows.ids()).filter(ours).map(|(_, id)| id).collect();
         for _ in 0..2 {
             let report = finish(&mut rows.session, &mut batch(&ids, token, &conclusion), &[]).await.unwrap();
             assert!(report.refused.is_empty(), "{conclusion:?}: {report:?}");
-            rows.compare(&finished(&conclusion), |case| case.standing.finish(number, &conclusion)).await;
+            rows.compare(&finished(&conclusion), |case| case.standing.finish((number, FIRST), &conclusion)).await;
         }
     }
 }

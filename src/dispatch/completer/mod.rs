@@ -114,7 +114,8 @@ impl Completer {
         batch.lines.extend(ended.lines);
         batch.done.push(Done { id: ended.id, retry_in: conclusion.retry_in });
         let response = ended.outcome.into_response();
-        batch.finished.push(Finished { id: ended.id, token: ended.token, conclusion, response });
+        let attempt = ended.budget.attempt;
+        batch.finished.push(Finished { id: ended.id, token: ended.token, attempt, conclusion, response });
     }
 
     /// Counts what has been written, and says what was refused.

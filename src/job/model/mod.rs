@@ -3,8 +3,8 @@
 //!
 //! A job's row changes by the moves of `moves.rs` alone, as the store's statements do, and a call's end becomes a
 //! conclusion by the same function as in the service. What a dispatcher does between its statements is written
-//! here, step by step as in `src/dispatch`. Left out: a statement that the server gets only after its sender gave it
-//! up and sent another.
+//! here, step by step as in `src/dispatch`. A statement that was given up may arrive at any time after that, and after the
+//! end of its sender too.
 
 mod promises;
 mod steps;
@@ -27,6 +27,8 @@ struct Setting<const JOBS: usize> {
     stops: u8,
     /// How many jobs the user cancels.
     cancels: u8,
+    /// A statement may arrive late, which is one of the faults.
+    late: bool,
     /// A finish asks for its own token; else, broken, it writes whatever is executing.
     fenced: bool,
     /// A rescue looks again under the lock; else, broken, it trusts what it saw before.
@@ -35,8 +37,16 @@ struct Setting<const JOBS: usize> {
     gives_up: bool,
 }
 
-const REAL: Setting<1> =
-    Setting { retries: 0, faults: 2, stops: 1, cancels: 1, fenced: true, looks_again: true, gives_up: true };
+const REAL: Setting<1> = Setting {
+    retries: 0,
+    faults: 2,
+    stops: 1,
+    cancels: 1,
+    late: true,
+    fenced: true,
+    looks_again: true,
+    gives_up: true,
+};
 
 impl<const JOBS: usize> Model for Setting<JOBS> {
     type State = World<JOBS>;
@@ -47,7 +57,7 @@ impl<const JOBS: usize> Model for Setting<JOBS> {
         let job = Job { row, owner: Owner::Nobody, expired: false, tokens_drawn: 0, calls: 0, cut_off: 0 };
         let one = Dispatcher { mode: Mode::Running, locked: true, hands: [Hand::Empty; JOBS], seen: [false; JOBS] };
         let &Setting { faults, stops, cancels, .. } = self;
-        World { jobs: [job; JOBS], dispatchers: [one; 2], faults, stops, cancels }
+        World { jobs: [job; JOBS], dispatchers: [one; 2], late: None, faults, stops, cancels }
     }
 
     fn next(&self, world: &World<JOBS>) -> Vec<(Step, World<JOBS>)> {
@@ -68,6 +78,8 @@ impl<const JOBS: usize> Model for Setting<JOBS> {
                 | Step::GiveBack(..)
                 | Step::Cancel(_)
                 | Step::LoseAnswer(..)
+                | Step::LoseRescued(..)
+                | Step::Belate(..)
                 | Step::Crash(_)
                 | Step::Freeze(_)
                 | Step::LoseLock(_)
@@ -123,8 +135,16 @@ fn every_order_of_events_keeps_the_promises_for_a_job_with_retries() {
 #[test]
 fn two_jobs_share_the_fate_of_their_dispatchers() {
     let retries = i32::from(thoroughly());
-    let setting: Setting<2> =
-        Setting { retries, faults: 1, stops: 0, cancels: 0, fenced: true, looks_again: true, gives_up: true };
+    let setting: Setting<2> = Setting {
+        retries,
+        faults: 1,
+        stops: 0,
+        cancels: 0,
+        late: true,
+        fenced: true,
+        looks_again: true,
+        gives_up: true,
+    };
     assert!(holds(setting) > 10_000, "too few to mean anything");
 }
 

@@ -3,7 +3,7 @@
 use super::super::{Attempt, JobState};
 use super::Setting;
 use super::steps::Step;
-use super::world::{Hand, Job, World};
+use super::world::{Hand, Job, Late, World};
 
 /// A result is written only over the claim that it is of.
 pub(super) fn overwritten<const JOBS: usize>(
@@ -12,8 +12,17 @@ pub(super) fn overwritten<const JOBS: usize>(
     job: usize,
     new: &Job,
 ) -> Option<String> {
-    let (Step::Finish(who, of) | Step::LoseAnswer(who, of)) = step else { return None };
-    let Hand::Called(proof, _) = before.dispatchers[who].hands[job] else { return None };
+    let (of, proof) = match step {
+        Step::Finish(who, of) | Step::LoseAnswer(who, of) => match before.dispatchers[who].hands[job] {
+            Hand::Called(proof, _) => (of, proof),
+            _ => return None,
+        },
+        Step::Arrive(of) => match before.late {
+            Some((_, Late::Finish(proof, _))) => (of, proof),
+            _ => return None,
+        },
+        _ => return None,
+    };
     let row = before.jobs[job].row;
     let own = (Some(proof.token.into()), Attempt(proof.attempt)) == (row.token, row.attempt);
     (of == job && new.row != row && !own).then(|| "a result was written over another claim".to_owned())

@@ -2,7 +2,7 @@
 
 use super::super::JobState;
 use super::Setting;
-use super::world::{Dispatcher, Hand, Job, Mode, Owner, Proof, Result, World};
+use super::world::{Dispatcher, Hand, Job, Late, Mode, Owner, Proof, Result, World};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
@@ -27,6 +27,12 @@ pub(super) enum Step {
     Cancel(usize),
     /// The step is done, and its answer never comes.
     LoseAnswer(usize, usize),
+    /// The same of a rescue.
+    LoseRescued(usize, usize),
+    /// The sender gives its statement up, and the server has not got it yet.
+    Belate(usize, usize),
+    /// Now it has.
+    Arrive(usize),
     Crash(usize),
     Freeze(usize),
     /// The server frees the lock of a dispatcher that lives: its connection broke.
@@ -53,10 +59,15 @@ impl<const JOBS: usize> Ahead<'_, JOBS> {
     /// A step that may be its dispatcher's last word from the database: answered, or not.
     pub(super) fn add_statement(&mut self, step: Step, unanswered: Step, run: impl Fn(&mut World<JOBS>, bool)) {
         self.add(step, |world| run(world, true));
-        if self.world.faults > 0 {
-            self.add(unanswered, |world| {
-                world.faults -= 1;
-                run(world, false);
+        self.fault(unanswered, |world| run(world, false));
+    }
+
+    /// A statement that goes off and does not arrive for now; what its sender is left with.
+    fn belate(&mut self, (who, job): (usize, usize), late: Late, change: impl FnOnce(&mut World<JOBS>)) {
+        if self.setting.late && self.world.late.is_none() {
+            self.fault(Step::Belate(who, job), |world| {
+                world.late = Some((job, late));
+                change(world);
             });
         }
     }
@@ -120,6 +131,7 @@ impl<const JOBS: usize> Ahead<'_, JOBS> {
             Hand::Calling(proof) => self.of_call(who, job, proof),
             Hand::Called(proof, result) => {
                 let setting = *self.setting;
+                self.belate((who, job), Late::Finish(proof, result), |_| {});
                 self.add_statement(Step::Finish(who, job), lost, |world, answered| {
                     world.finish(job, (proof, result), setting.fenced);
                     if answered {
@@ -127,18 +139,25 @@ impl<const JOBS: usize> Ahead<'_, JOBS> {
                     }
                 });
             }
-            Hand::Releasing(proof) => self.add_statement(Step::Release(who, job), lost, |world, answered| {
-                world.change(job, world.jobs[job].row.release(proof.token.into()), Owner::Nobody);
-                if answered {
-                    world.dispatchers[who].hands[job] = Hand::Empty;
-                }
-            }),
+            Hand::Releasing(proof) => {
+                self.belate((who, job), Late::Release(proof.token), |_| {});
+                self.add_statement(Step::Release(who, job), lost, |world, answered| {
+                    world.change(job, world.jobs[job].row.release(proof.token.into()), Owner::Nobody);
+                    if answered {
+                        world.dispatchers[who].hands[job] = Hand::Empty;
+                    }
+                });
+            }
         }
     }
 
     pub(super) fn of_empty_hand(&mut self, who: usize, job: usize) {
         let Job { row, tokens_drawn, .. } = self.world.jobs[job];
         if row.claim(0, true).is_some() {
+            self.belate((who, job), Late::Claim(Owner::Alive(who), tokens_drawn), |world| {
+                world.jobs[job].tokens_drawn += 1;
+                world.dispatchers[who].hands[job] = Hand::Claiming(tokens_drawn);
+            });
             self.add_statement(Step::Claim(who, job), Step::LoseAnswer(who, job), |world, answered| {
                 world.jobs[job].tokens_drawn += 1;
                 world.claim((who, job), tokens_drawn, answered);
@@ -179,8 +198,9 @@ impl<const JOBS: usize> Ahead<'_, JOBS> {
         let abandoned = self.world.is_abandoned(job);
         if seen[job] {
             let setting = *self.setting;
-            self.add(Step::Rescue(who, job), |world| {
-                world.dispatchers[who].seen[job] = false;
+            self.belate((who, job), Late::Rescue, |_| {});
+            self.add_statement(Step::Rescue(who, job), Step::LoseRescued(who, job), |world, answered| {
+                world.dispatchers[who].seen[job] = !answered;
                 world.rescue(job, abandoned, (setting.looks_again, setting.gives_up));
             });
         } else if mode == Mode::Running && abandoned {
@@ -189,6 +209,11 @@ impl<const JOBS: usize> Ahead<'_, JOBS> {
     }
 
     pub(super) fn of_job(&mut self, job: usize) {
+        if let Some(late) = self.world.late.filter(|(of, _)| *of == job) {
+            let setting = *self.setting;
+            let rescue = (setting.looks_again, setting.gives_up);
+            self.add(Step::Arrive(job), |world| world.arrive(late, rescue, setting.fenced));
+        }
         let Job { row, owner, expired, .. } = self.world.jobs[job];
         if self.world.cancels > 0 && row.cancel().is_some() {
             self.add(Step::Cancel(job), |world| {

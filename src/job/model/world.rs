@@ -10,6 +10,8 @@ const POLICY: RetryPolicy = RetryPolicy { multiplier: 1.0, max_delay: Duration::
 pub(super) struct World<const JOBS: usize> {
     pub(super) jobs: [Job; JOBS],
     pub(super) dispatchers: [Dispatcher<JOBS>; 2],
+    /// A statement that was given up and may yet arrive, of the job of that number.
+    pub(super) late: Option<(usize, Late)>,
     pub(super) faults: u8,
     pub(super) stops: u8,
     pub(super) cancels: u8,
@@ -78,6 +80,15 @@ pub(super) struct Proof {
     pub(super) remaining_retries: i32,
 }
 
+/// A statement on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Late {
+    Claim(Owner, u8),
+    Finish(Proof, Result),
+    Release(u8),
+    Rescue,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Result {
     Good,
@@ -90,12 +101,21 @@ impl<const JOBS: usize> World<JOBS> {
     pub(super) fn sort(&mut self) {
         if self.dispatchers[0] > self.dispatchers[1] {
             self.dispatchers.swap(0, 1);
-            for job in &mut self.jobs {
-                if let Owner::Alive(who) = &mut job.owner {
+            for owner in self.owners() {
+                if let Owner::Alive(who) = owner {
                     *who = 1 - *who;
                 }
             }
         }
+    }
+
+    /// Whom the rows name, and whom a late claim would have them name.
+    fn owners(&mut self) -> impl Iterator<Item = &mut Owner> {
+        let late = match &mut self.late {
+            Some((_, Late::Claim(owner, _))) => Some(owner),
+            _ => None,
+        };
+        self.jobs.iter_mut().map(|job| &mut job.owner).chain(late)
     }
 
     /// The row becomes this, if it becomes anything.
@@ -121,12 +141,16 @@ impl<const JOBS: usize> World<JOBS> {
 
     pub(super) fn finish(&mut self, job: usize, (proof, result): (Proof, Result), fenced: bool) {
         let (row, owner) = (self.jobs[job].row, self.jobs[job].owner);
-        let token = if fenced { proof.token.into() } else { row.token.unwrap_or_default() };
+        let (token, attempt) = if fenced {
+            (proof.token.into(), Attempt(proof.attempt))
+        } else {
+            (row.token.unwrap_or_default(), row.attempt)
+        };
         let conclusion = conclusion(proof, result);
         if row.has_result(token, &conclusion) {
             return;
         }
-        self.change(job, row.finish(token, &conclusion), owner);
+        self.change(job, row.finish((token, attempt), &conclusion), owner);
     }
 
     pub(super) fn rescue(&mut self, job: usize, abandoned: bool, (looks_again, gives_up): (bool, bool)) {
@@ -142,13 +166,28 @@ impl<const JOBS: usize> World<JOBS> {
         self.change(job, after, Owner::Nobody);
     }
 
+    /// What was given up arrives, and whoever sent it learns nothing of that.
+    pub(super) fn arrive(&mut self, (job, late): (usize, Late), (looks_again, gives_up): (bool, bool), fenced: bool) {
+        self.late = None;
+        match late {
+            Late::Claim(owner, token) => {
+                self.change(job, self.jobs[job].row.claim(token.into(), true), owner);
+            }
+            Late::Finish(proof, result) => self.finish(job, (proof, result), fenced),
+            Late::Release(token) => {
+                self.change(job, self.jobs[job].row.release(token.into()), Owner::Nobody);
+            }
+            Late::Rescue => self.rescue(job, self.is_abandoned(job), (looks_again, gives_up)),
+        }
+    }
+
     /// However it ended, the server frees its lock.
     pub(super) fn end(&mut self, who: usize) {
         let nothing = Dispatcher { mode: Mode::Ended, locked: true, hands: [Hand::Empty; JOBS], seen: [false; JOBS] };
         self.dispatchers[who] = nothing;
-        for job in &mut self.jobs {
-            if job.owner == Owner::Alive(who) {
-                job.owner = Owner::Ended;
+        for owner in self.owners() {
+            if *owner == Owner::Alive(who) {
+                *owner = Owner::Ended;
             }
         }
     }

@@ -18,7 +18,7 @@ pub fn finished(job: &ClaimedJob, response: &str) -> Finished {
         new_retry_delay_secs: None,
         new_url: None,
     };
-    Finished { id: job.id, token: job.token, conclusion, response: response.into() }
+    Finished { id: job.id, token: job.token, attempt: job.attempt, conclusion, response: response.into() }
 }
 
 /// A call that is to be made again.
