@@ -24,6 +24,7 @@ pub(super) struct Column {
     pub(super) width: Width,
 }
 
+const JSON: u8 = 245;
 const NEW_DECIMAL: u8 = 246;
 const ENUM: u8 = 247;
 const SET: u8 = 248;
@@ -52,7 +53,7 @@ impl Column {
             NEW_DECIMAL => decimal(metadata)?,
             ENUM | SET | STRING => return string(metadata),
             // VECTOR, JSON, BLOB and TEXT of all sizes, GEOMETRY, MariaDB's compressed BLOB
-            140 | 242 | 245 | 249..=252 | 255 => blob(metadata)?,
+            140 | 242 | JSON | 249..=252 | 255 => blob(metadata)?,
             _ => return None,
         };
         Some(Column { kind, width })
@@ -61,6 +62,11 @@ impl Column {
     /// Whether its values are integers.
     pub(super) fn is_integer(self) -> bool {
         matches!(self.kind, 1 | 2 | 3 | 8 | 9)
+    }
+
+    /// Whether its values are documents, which an update may have in parts.
+    pub(super) fn is_document(self) -> bool {
+        self.kind == JSON
     }
 
     /// Whether its values are an ENUM's numbers.

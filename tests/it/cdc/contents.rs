@@ -18,6 +18,7 @@ for_both_clients! {
     foreign_tables_with_every_type
     huge_rows_of_other_tables_and_ours
     minimal_and_noblob_images
+    partial_images_of_documents
     compressed_transactions
     statements_that_name_the_table
     columns_added_and_moved
@@ -134,6 +135,41 @@ async fn minimal_and_noblob_images(client: BinlogStream) {
     }
 }
 
+/// Of a document that changes in part the log has the parts alone, before the columns that stand behind it.
+async fn partial_images_of_documents(client: BinlogStream) {
+    let database = TestDatabase::with_schema().await;
+    if database.is_mariadb() {
+        return;
+    }
+    let document = "JSON_OBJECT('text', REPEAT('x', 5000), 'count', 1)";
+    database.execute("ALTER TABLE queued_job ADD COLUMN facts JSON NULL AFTER organization_id").await;
+    database.execute(&format!("CREATE TABLE facts (facts JSON); INSERT INTO facts VALUES ({document})")).await;
+    for image in ["FULL", "MINIMAL", "NOBLOB"] {
+        let rig = Rig::following(&database, client).await;
+        let settings = format!("SET SESSION binlog_row_value_options = PARTIAL_JSON, binlog_row_image = {image}");
+        let mut conn = session_with(&database, &settings).await;
+        let insert = format!(
+            "INSERT INTO queued_job (http_method, url, state, facts) VALUES ('get', 'a', 'executing', {document})"
+        );
+        conn.query_drop(insert).await.unwrap();
+        let id = conn.last_insert_id().unwrap();
+        let end: mysql_async::Row = database.query("SHOW BINARY LOG STATUS").await.remove(0);
+        let (file, begun): (String, u64) = (end.get(0).unwrap(), end.get(1).unwrap());
+        for state in ["retryable", "completed"] {
+            let change = format!("facts = JSON_SET(facts, '$.count', 2, '$.more', '{state}'), state = '{state}'");
+            conn.query_drop(format!("UPDATE queued_job SET {change} WHERE id = {id}")).await.unwrap();
+            conn.query_drop(format!("UPDATE facts SET facts = JSON_SET(facts, '$.more', '{image} {state}')"))
+                .await
+                .unwrap();
+        }
+        rig.assert_rung(&database, &[id]).await;
+        let events = format!("SHOW BINLOG EVENTS IN '{file}' FROM {begun} LIMIT 1000");
+        let events: Vec<mysql_async::Row> = database.query(&events).await;
+        let partial = events.iter().filter(|event| event.get::<String, _>(2).unwrap() == "Update_rows_partial").count();
+        assert!(partial >= 4, "{image}: {partial} events of parts");
+    }
+}
+
 async fn compressed_transactions(client: BinlogStream) {
     let database = TestDatabase::with_schema().await;
     let rig = Rig::following(&database, client).await;
@@ -172,10 +208,16 @@ async fn statements_that_name_the_table(client: BinlogStream) {
     let mut conn = session_with(&database, "SET SESSION binlog_format = 'STATEMENT'").await;
     conn.query_drop("CREATE TABLE queued_job_copy (a INT)").await.unwrap();
     conn.query_drop("INSERT INTO queued_job_copy VALUES (1)").await.unwrap();
+    // Text that is no UTF-8, as of applications with another character set.
+    conn.query_drop("SET NAMES latin1").await.unwrap();
+    let bytes = b"INSERT INTO queued_job_copy VALUES (LENGTH('\xff\xfe\xc3('))";
+    conn.query_drop(&bytes[..]).await.unwrap();
     let heard = rig.heard_until_now(&database).await;
     assert!(!heard.sweeps.contains(&SweepCause::Statement), "another table: {heard:?}");
-    conn.query_drop(INSERT).await.unwrap();
+    let bytes = b"INSERT INTO queued_job (http_method, url, body) VALUES ('get', 'a', '\xff\xfe\xc3(')";
+    conn.query_drop(&bytes[..]).await.unwrap();
     rig.until_swept_for(SweepCause::Statement).await;
+    assert_eq!(rig.metrics.get(Counter::StreamBreaks), 0);
 }
 
 async fn columns_added_and_moved(client: BinlogStream) {

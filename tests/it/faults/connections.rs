@@ -20,10 +20,13 @@ use tokio::task::JoinHandle;
 /// What the log has before rows of ours.
 pub(super) const OUR_ROWS: &[u8] = b"\x0aqueued_job\x00";
 
+/// What takes a dispatcher's lock.
+pub(super) const LOCK: &[u8] = b"SELECT IF(IS_USED_LOCK(";
+
 /// What the connections hold that no other's does: the stream when it shows one of our rows, the lock's when it is
 /// taken, and the one that waits for the lock.
 const LASTING: [(Way, &[u8]); 3] =
-    [(Way::ToClient, OUR_ROWS), (Way::ToServer, b"SELECT IF(IS_USED_LOCK("), (Way::ToServer, b"SELECT GET_LOCK(?")];
+    [(Way::ToClient, OUR_ROWS), (Way::ToServer, LOCK), (Way::ToServer, b"SELECT GET_LOCK(?")];
 
 /// What a sweep asks, in its order: where the log ends, whose jobs are to be taken back, who has any, what is due. The last
 /// one loads a body.

@@ -27,6 +27,7 @@ mod outages;
 pub mod plan;
 mod stops;
 mod stops_amid;
+mod stops_in_want;
 mod story;
 mod sweeps;
 mod truncated;

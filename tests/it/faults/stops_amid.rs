@@ -1,7 +1,6 @@
 //! A stop in the middle of each fault of the database's limits, of the table's changes, of the network and of handlers.
 
-use super::connections::OUR_ROWS;
-use super::disk::{DISK_MB, SMALL, large_job_is_refused, mount};
+use super::connections::{LOCK, OUR_ROWS};
 use super::limits::{plain_account, throw_out};
 use super::load::Load;
 use super::logs::purge_all_but_the_last;
@@ -9,11 +8,9 @@ use super::network::{CLAIM, FINISH};
 use super::plan::answer_by_plan;
 use super::stops::{claims_of, settings, stop_in_time, the_next_one_does_the_rest};
 use super::visibility::{semi_sync, semi_sync_switch};
-use super::{SETTLES, all_following, base, report, stage, stage_on, times};
+use super::{SETTLES, all_following, base, report, stage_on, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
-use crate::support::left_out::left_out;
-use crate::support::names::{NameServer, Told};
 use crate::support::proxy::{self, CutPoint, Mode, Proxy, Way};
 use crate::support::receiver::{Answer, Receiver};
 use crate::support::server::OwnServer;
@@ -22,8 +19,7 @@ use crate::support::wait::until;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use rustix::process::Signal;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -64,10 +60,17 @@ enum Fault {
     FinishUnanswered,
     /// Nothing comes any more of what the log shows, and the connection stands.
     StreamSwallowed,
+    /// The same of the lock that shows that the service lives.
+    LockSwallowed,
+    /// An application has locked the rows of all jobs that it found.
+    RowsLocked,
+    HeaderFlood,
+    /// The service was frozen for a while, and has just gone on.
+    Woken,
 }
 
 impl Fault {
-    const ALL: [Fault; 19] = [
+    const ALL: [Fault; 23] = [
         Fault::ReadOnly,
         Fault::NoConnection,
         Fault::Trickle,
@@ -87,6 +90,10 @@ impl Fault {
         Fault::ClaimUnanswered,
         Fault::FinishUnanswered,
         Fault::StreamSwallowed,
+        Fault::LockSwallowed,
+        Fault::RowsLocked,
+        Fault::HeaderFlood,
+        Fault::Woken,
     ];
 
     /// Whether the service can write what it has to.
@@ -100,7 +107,8 @@ impl Fault {
             | Fault::Rename
             | Fault::Kills
             | Fault::ClaimUnanswered
-            | Fault::FinishUnanswered => false,
+            | Fault::FinishUnanswered
+            | Fault::RowsLocked => false,
             Fault::ByteASecond
             | Fault::Endless
             | Fault::PeerDies
@@ -110,7 +118,10 @@ impl Fault {
             | Fault::Redirects
             | Fault::LogBegunAnew
             | Fault::LogPurged
-            | Fault::StreamSwallowed => true,
+            | Fault::StreamSwallowed
+            | Fault::LockSwallowed
+            | Fault::HeaderFlood
+            | Fault::Woken => true,
         }
     }
 }
@@ -211,6 +222,26 @@ impl Scene {
             Fault::StreamSwallowed => {
                 self.disturb(Way::ToClient, OUR_ROWS, CutPoint::BeforePassing, Mode::Swallow).await
             }
+            Fault::LockSwallowed => {
+                // It is taken anew, and swallowed then.
+                let becomes = proxy::Fault::Becomes(Mode::Swallow, LONGER_THAN_A_STOP);
+                let mut trap = self.proxy.fault_on(Way::ToServer, LOCK, (CutPoint::BeforeAnswer, becomes));
+                self.proxy.cut_all();
+                trap.sprung(Duration::from_secs(20)).await;
+                Held::default()
+            }
+            Fault::RowsLocked => {
+                let mut application = self.database.conn().await;
+                application.query_drop("START TRANSACTION; SELECT id FROM queued_job FOR UPDATE").await.unwrap();
+                Held { connections: vec![application], ..Held::default() }
+            }
+            Fault::HeaderFlood => self.call(Answer::header_lines(100_000)).await,
+            Fault::Woken => {
+                services[0].signal(Signal::STOP);
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                services[0].signal(Signal::CONT);
+                Held::default()
+            }
         }
     }
 
@@ -250,7 +281,11 @@ impl Scene {
             | Fault::LogPurged
             | Fault::ClaimUnanswered
             | Fault::FinishUnanswered
-            | Fault::StreamSwallowed => {}
+            | Fault::StreamSwallowed
+            | Fault::LockSwallowed
+            | Fault::RowsLocked
+            | Fault::HeaderFlood
+            | Fault::Woken => {}
         }
         if let Some(statement) = held.statement {
             statement.await.unwrap();
@@ -315,7 +350,7 @@ fn logs_begun_anew(database: &TestDatabase) -> &'static str {
 }
 
 /// Takes jobs away that no plan is for.
-async fn forget(database: &TestDatabase, jobs: &[u64]) {
+pub(super) async fn forget(database: &TestDatabase, jobs: &[u64]) {
     if jobs.is_empty() {
         return;
     }
@@ -326,7 +361,7 @@ async fn forget(database: &TestDatabase, jobs: &[u64]) {
 
 /// What could be written was, and the exit tells whether anything was left; how many claims were, those of others among
 /// them.
-async fn assert_told(
+pub(super) async fn assert_told(
     database: &TestDatabase,
     what: &str,
     (service, code): (&Service, Option<i32>),
@@ -347,7 +382,7 @@ async fn a_stop_in_the_middle_of_any_fault_ends_in_time() {
     let scene = Scene::set().await;
     let load = Load::start(&scene.database, &base(&scene.receiver), (4, 60));
     let mut left = 0;
-    for fault in Fault::ALL {
+    for fault in Fault::ALL.repeat(times(1, 3)) {
         let mut services = all_following(&scene.ini, 1).await;
         scene.until_nothing_is_inherited(&services[0]).await;
         let calls = scene.receiver.count();
@@ -367,70 +402,4 @@ async fn a_stop_in_the_middle_of_any_fault_ends_in_time() {
     }
     let found = the_next_one_does_the_rest(&scene.database, &scene.receiver, load).await;
     assert!(found.extra_calls <= left && found.taken_back <= left, "{found:?}, {left} claims left");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stop_while_the_disk_is_full_ends_in_time() {
-    let elsewhere = tempfile::tempdir().unwrap();
-    // The server runs as another user when we are root.
-    std::fs::set_permissions(elsewhere.path(), PermissionsExt::from_mode(0o777)).unwrap();
-    let log = format!("--log-bin={}", elsewhere.path().join("binlog").display());
-    stop_with_a_full_disk("under the tables", &[&SMALL[..], &[&log]].concat()).await;
-}
-
-/// The server lets every commit wait, and looks only once a minute whether there is room again.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stop_while_the_disk_under_the_log_is_full_ends_in_time() {
-    if times(0, 1) > 0 {
-        stop_with_a_full_disk("under the log", &SMALL).await;
-    }
-}
-
-async fn stop_with_a_full_disk(what: &str, options: &[&str]) {
-    let Some(disk) = mount(DISK_MB) else { return };
-    let mut server = OwnServer::start_in(disk.path(), options).await;
-    let (database, receiver) = stage_on(server.access()).await;
-    answer_by_plan(&receiver, Duration::from_millis(50));
-    let load = Load::start(&database, &base(&receiver), (4, 60));
-    let mut services = all_following(&database.ini(&settings()), 1).await;
-    receiver.wait_for(20, Duration::from_secs(20)).await;
-    disk.fill();
-    assert!(large_job_is_refused(&server, &database, &receiver.url("/work?large")).await, "the disk was never full");
-    let code = stop_in_time(&mut services[0]).await;
-    disk.clear();
-    if server.has_died() {
-        server.bury().await;
-        server.start_again().await;
-    }
-    load.until_more(20, SETTLES).await;
-    let left = assert_told(&database, &format!("a full disk {what}"), (&services[0], code), false).await;
-    let found = the_next_one_does_the_rest(&database, &receiver, load).await;
-    assert!(found.extra_calls <= left && found.taken_back <= left, "{found:?}, {left} claims left");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stop_while_names_are_looked_up_in_vain_ends_in_time() {
-    let Some(names) = NameServer::start().await else {
-        return left_out("stalled lookups: a name server of our own takes root");
-    };
-    names.tell("stalls.test", Told::Silence);
-    let (database, receiver) = stage().await;
-    answer_by_plan(&receiver, Duration::from_millis(50));
-    let load = Load::start(&database, &base(&receiver), (4, 60));
-    let mut service = asking(&names, &database, &database.ini(&settings()));
-    let stalling = job().url("http://stalls.test/").timeout(600).insert_times(&database, 20).await;
-    until("the name is asked for", SETTLES, async || names.questions("stalls.test") > 0).await;
-    receiver.wait_for(20, Duration::from_secs(20)).await;
-    let code = stop_in_time(&mut service).await;
-    assert_told(&database, "a stalled lookup of names", (&service, code), true).await;
-    forget(&database, &stalling).await;
-    let found = the_next_one_does_the_rest(&database, &receiver, load).await;
-    found.assert_doubled_nothing();
-}
-
-/// A service that asks this name server, and waits for its answer for longer than a stop may take.
-fn asking(names: &NameServer, database: &TestDatabase, ini: &Path) -> Service {
-    let mut command = names.program(database.files(), 30);
-    command.arg("run").arg(ini);
-    Service::spawn(command)
 }
