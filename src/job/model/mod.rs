@@ -27,8 +27,6 @@ struct Setting<const JOBS: usize> {
     stops: u8,
     /// How many jobs the user cancels.
     cancels: u8,
-    /// A statement may arrive late, which is one of the faults.
-    late: bool,
     /// A finish asks for its own token; else, broken, it writes whatever is executing.
     fenced: bool,
     /// A rescue looks again under the lock; else, broken, it trusts what it saw before.
@@ -37,16 +35,8 @@ struct Setting<const JOBS: usize> {
     gives_up: bool,
 }
 
-const REAL: Setting<1> = Setting {
-    retries: 0,
-    faults: 2,
-    stops: 1,
-    cancels: 1,
-    late: true,
-    fenced: true,
-    looks_again: true,
-    gives_up: true,
-};
+const REAL: Setting<1> =
+    Setting { retries: 0, faults: 2, stops: 1, cancels: 1, fenced: true, looks_again: true, gives_up: true };
 
 impl<const JOBS: usize> Model for Setting<JOBS> {
     type State = World<JOBS>;
@@ -135,16 +125,8 @@ fn every_order_of_events_keeps_the_promises_for_a_job_with_retries() {
 #[test]
 fn two_jobs_share_the_fate_of_their_dispatchers() {
     let retries = i32::from(thoroughly());
-    let setting: Setting<2> = Setting {
-        retries,
-        faults: 1,
-        stops: 0,
-        cancels: 0,
-        late: true,
-        fenced: true,
-        looks_again: true,
-        gives_up: true,
-    };
+    let setting: Setting<2> =
+        Setting { retries, faults: 1, stops: 0, cancels: 0, fenced: true, looks_again: true, gives_up: true };
     assert!(holds(setting) > 10_000, "too few to mean anything");
 }
 

@@ -64,7 +64,7 @@ impl<const JOBS: usize> Ahead<'_, JOBS> {
 
     /// A statement that goes off and does not arrive for now; what its sender is left with.
     fn belate(&mut self, (who, job): (usize, usize), late: Late, change: impl FnOnce(&mut World<JOBS>)) {
-        if self.setting.late && self.world.late.is_none() {
+        if self.world.late.is_none() {
             self.fault(Step::Belate(who, job), |world| {
                 world.late = Some((job, late));
                 change(world);
