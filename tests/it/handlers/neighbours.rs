@@ -36,6 +36,9 @@ const MOST_TURNS: usize = 9;
 /// on a debug build that shares its processors with the handlers and the database.
 const FLOOR: Duration = Duration::from_millis(5);
 
+/// All hosts get credentials, and those that they redirect to do not.
+const CREDENTIALS: &str = "[api]\nuser: queue\npasswd: pass word\n";
+
 /// A service, and the healthy hosts' jobs in its tables.
 struct Arm {
     rig: Rig,
@@ -46,10 +49,10 @@ impl Arm {
     async fn start(names: Option<&NameServer>) -> Arm {
         let database = TestDatabase::with_schema().await;
         let service = match names {
-            None => Service::run(&database.ini(QUIET)),
+            None => Service::run(&database.ini(&format!("{QUIET}{CREDENTIALS}"))),
             Some(names) => {
                 let mut command = names.program(database.files(), 30);
-                command.arg("run").arg(database.ini(&format!("{QUIET}[http]\nconnect_timeout_secs: 2\n")));
+                command.arg("run").arg(database.ini(&format!("{QUIET}{CREDENTIALS}[http]\nconnect_timeout_secs: 2\n")));
                 Service::spawn(command)
             }
         };
