@@ -235,7 +235,8 @@ impl Scene {
                 application.query_drop("START TRANSACTION; SELECT id FROM queued_job FOR UPDATE").await.unwrap();
                 Held { connections: vec![application], ..Held::default() }
             }
-            Fault::HeaderFlood => self.call(Answer::header_lines(100_000)).await,
+            // Some megabytes each.
+            Fault::HeaderFlood => self.call_times(Answer::header_lines(100_000), 30).await,
             Fault::Woken => {
                 services[0].signal(Signal::STOP);
                 tokio::time::sleep(Duration::from_secs(2)).await;
@@ -325,9 +326,13 @@ impl Scene {
 
     /// More jobs than there are slots, for a handler that answers in this way.
     async fn call(&self, answer: Answer) -> Held {
+        self.call_times(answer, 300).await
+    }
+
+    async fn call_times(&self, answer: Answer, times: usize) -> Held {
         self.bad.on("/bad", answer);
         let before = self.bad.count();
-        let jobs = job().url(self.bad.url("/bad")).timeout(600).insert_times(&self.database, 300).await;
+        let jobs = job().url(self.bad.url("/bad")).timeout(600).insert_times(&self.database, times).await;
         self.bad.wait_for(before + 20, Duration::from_secs(20)).await;
         Held { jobs, ..Held::default() }
     }
