@@ -9,10 +9,10 @@ const SETTLING: Duration = Duration::from_secs(5);
 /// How long after we came to a server no lock that is free there counts: the others come too, and have theirs to take
 /// anew. On another server the slowest has first to give up one that no longer answers.
 const ALL_HERE: Duration = Duration::from_secs(10);
-/// After an outage they are back as we are: their next try comes within so many times as long as it was, and a second for
-/// the connection.
+/// After an outage they are back as we are: their next try comes within so many times as long as nobody answered, and a
+/// server that has just started may have more connections to make than it can at once.
 const AS_LONG_AS_AWAY: u32 = 3;
-const CONNECTED_WITHIN: Duration = Duration::from_secs(1);
+const CONNECTED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Where we are.
 #[derive(Debug, Clone, Default)]
@@ -75,12 +75,14 @@ impl Place {
     /// A connection was made that can be used: to this host, where this server answered. True: we have moved.
     pub(super) fn land(&mut self, index: usize, identity: &ServerIdentity, now: Instant) -> bool {
         let settling = self.arrived.is_some_and(|arrived| now < arrived + SETTLING);
-        let other_server = self.identity.as_ref().is_some_and(|known| known != identity) && !settling;
-        let moved = self.identity.is_some() && index != self.index || other_server;
+        let other_server = self.identity.as_ref().is_some_and(|known| known != identity);
+        let moved = self.identity.is_some() && index != self.index || other_server && !settling;
         if moved || self.away {
             self.arrived = Some(now);
             self.arrivals += 1;
-            self.all_here = Some(now + if moved { ALL_HERE } else { self.time_to_come_back(now) });
+            let wait = if moved || other_server { ALL_HERE } else { self.time_to_come_back(now) };
+            // Who is still on the way from an earlier place is not here sooner for that.
+            self.all_here = self.all_here.max(Some(now + wait));
         }
         if moved || self.identity.is_none() {
             self.identity = Some(identity.clone());
@@ -103,9 +105,9 @@ impl Place {
         self.heard = Some(now);
     }
 
-    /// No host could be used.
-    pub(super) fn lose(&mut self) {
-        self.away = true;
+    /// No host could be used, in a try that began at so many arrivals. Who has come to a server meanwhile is not away.
+    pub(super) fn lose(&mut self, arrivals: u64) {
+        self.away |= self.arrivals == arrivals;
     }
 
     /// A write could not be done, and none of anybody's could.
@@ -160,7 +162,7 @@ mod tests {
     fn coming_back_after_an_outage_is_an_arrival_but_no_move() {
         let (start, later) = (Instant::now(), Instant::now() + Duration::from_secs(60));
         let mut place = at(0, "a", start);
-        place.lose();
+        place.lose(0);
         assert!(!place.land(0, &server("a"), later));
         assert_eq!((place.moves(), place.arrivals()), (0, 1));
     }
@@ -170,14 +172,41 @@ mod tests {
         let start = Instant::now();
         let settled_after = |away: Duration| {
             let mut place = at(0, "a", start);
-            place.lose();
+            place.lose(0);
             let back = start + away;
             place.land(0, &server("a"), back);
             (0u32..200).map(|step| Duration::from_millis(100) * step).find(|after| place.has_settled(back + *after))
         };
-        assert_eq!(settled_after(Duration::from_millis(100)), Some(Duration::from_millis(1_300)));
-        assert_eq!(settled_after(Duration::from_secs(2)), Some(Duration::from_secs(7)));
+        assert_eq!(settled_after(Duration::from_millis(100)), Some(Duration::from_millis(3_300)));
+        assert_eq!(settled_after(Duration::from_secs(2)), Some(Duration::from_secs(9)));
         assert_eq!(settled_after(Duration::from_secs(60)), Some(ALL_HERE));
+    }
+
+    /// A try that began before we moved ends in vain after that, and a short outage follows.
+    #[test]
+    fn nothing_that_happens_after_a_move_has_the_others_come_sooner() {
+        let now = Instant::now();
+        let soon = |millis| now + Duration::from_millis(millis);
+        let mut place = at(0, "a", now);
+        assert!(place.land(1, &server("b"), now));
+        place.lose(0);
+        place.land(1, &server("b"), soon(50));
+        assert_eq!(place.arrivals(), 1, "it was not away");
+        place.lose(1);
+        place.land(1, &server("b"), soon(100));
+        assert_eq!(place.arrivals(), 2);
+        assert!(!place.has_settled(soon(9_900)) && place.has_settled(soon(10_000)));
+    }
+
+    #[test]
+    fn another_server_behind_one_address_is_come_to_like_another_host_even_when_that_is_no_move() {
+        let now = Instant::now();
+        let mut place = at(0, "a", now);
+        assert!(place.land(0, &server("b"), now));
+        let later = now + SETTLING / 2;
+        place.lose(1);
+        assert!(!place.land(0, &server("a"), later), "too soon");
+        assert!(!place.has_settled(later + ALL_HERE * 9 / 10) && place.has_settled(later + ALL_HERE));
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Servers {
     /// Opens a connection to the server used now, or, when it fails or is slow to answer, to the first other one that
     /// can be written to.
     pub(super) async fn open(self: &Arc<Self>) -> Result<Landed, StoreError> {
-        let count = self.database.hosts.len().max(1);
+        let (count, arrivals) = (self.database.hosts.len().max(1), self.arrivals());
         let (mut untried, mut head_start) = self.plan(count);
         let (mut tries, mut failures) = (JoinSet::new(), Vec::new());
         loop {
@@ -159,7 +159,7 @@ impl Servers {
         // A server that answers with an error is there.
         if failures.iter().all(|(_, error)| error.code().is_none()) {
             self.place.send_if_modified(|place| {
-                place.lose();
+                place.lose(arrivals);
                 false
             });
         }

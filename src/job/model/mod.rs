@@ -4,7 +4,7 @@
 //! A job's row changes by the moves of `moves.rs` alone, as the store's statements do, and a call's end becomes a
 //! conclusion by the same function as in the service. What a dispatcher does between its statements is written
 //! here, step by step as in `src/dispatch`. A statement that was given up may arrive at any time after that, and after the
-//! end of its sender too.
+//! end of its sender too, or never; one at a time, and not a claim that is asked for again, which is answered.
 
 mod promises;
 mod steps;
@@ -70,6 +70,7 @@ impl<const JOBS: usize> Model for Setting<JOBS> {
                 | Step::LoseAnswer(..)
                 | Step::LoseRescued(..)
                 | Step::Belate(..)
+                | Step::Arrive(_)
                 | Step::Crash(_)
                 | Step::Freeze(_)
                 | Step::LoseLock(_)

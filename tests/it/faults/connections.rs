@@ -28,8 +28,8 @@ pub(super) const LOCK: &[u8] = b"SELECT IF(IS_USED_LOCK(";
 const LASTING: [(Way, &[u8]); 3] =
     [(Way::ToClient, OUR_ROWS), (Way::ToServer, LOCK), (Way::ToServer, b"SELECT GET_LOCK(?")];
 
-/// What a sweep asks, in its order: where the log ends, whose jobs are to be taken back, who has any, what is due. The last
-/// one loads a body.
+/// What a sweep asks, in its order: where the log ends, whose jobs are to be taken back, who has any, what is due. Where the
+/// log ends the stream asks too when it begins, and who has jobs is looked at between sweeps. The last one loads a body.
 const SWEPT: [&[u8]; 5] = [
     b" STATUS",
     b"SELECT id, claim_token, claimed_by FROM queued_job",
@@ -40,7 +40,7 @@ const SWEPT: [&[u8]; 5] = [
 /// Sweeps come each second; whoever leaves nothing to them is not needed for a job.
 const SWEEPS_OFTEN: &str = "[sweep]\ninterval_secs: 1\n[retry]\njitter: 0\n";
 /// A body that does not come with its claim.
-const LARGE_BODY: usize = 100_000;
+const LARGE_BODY: usize = 40_000;
 
 /// The stream's connection, the lock's, and the one that waits for it.
 #[tokio::test(flavor = "multi_thread")]
@@ -49,12 +49,13 @@ async fn a_stream_or_a_lock_whose_connection_is_disturbed_under_load_costs_no_jo
     let proxy = Proxy::start(database.server().address()).await;
     let services = all_following(&database.ini_at(proxy.port(), NO_SWEEP), 1).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
-    for _ in 0..times(1, 5) {
+    for _ in 0..times(1, 2) {
         for fault in faults().into_iter().take(times(2, 4)) {
             for (way, holds) in LASTING {
                 // What goes to the server says so when it is opened, and not again.
                 disturb(&proxy, (way, holds), (CutPoint::BeforePassing, fault), way == Way::ToServer).await;
-                a_hundred_more(&receiver).await;
+                outlast(fault).await;
+                more_calls(&receiver, 100).await;
             }
         }
     }
@@ -72,14 +73,13 @@ async fn a_sweep_or_a_body_whose_connection_is_disturbed_under_load_costs_no_job
     let services = all_following(&database.ini_at(proxy.port(), SWEEPS_OFTEN), 1).await;
     let load = Load::start(&database, &base(&receiver), (4, 60));
     let large = enqueue_large_bodies(&database, &base(&receiver)).await;
-    for _ in 0..times(1, 3) {
-        for fault in faults().into_iter().take(times(1, 4)) {
-            for asks in SWEPT {
-                for point in [CutPoint::BeforePassing, CutPoint::BeforeAnswer] {
-                    // Statements with parameters are prepared once for each connection.
-                    disturb(&proxy, (Way::ToServer, asks), (point, fault), true).await;
-                    a_hundred_more(&receiver).await;
-                }
+    for fault in faults().into_iter().take(times(1, 4)) {
+        for asks in SWEPT {
+            for point in [CutPoint::BeforePassing, CutPoint::BeforeAnswer] {
+                // Statements with parameters are prepared once for each connection.
+                disturb(&proxy, (Way::ToServer, asks), (point, fault), true).await;
+                outlast(fault).await;
+                more_calls(&receiver, 100).await;
             }
         }
     }
@@ -102,7 +102,7 @@ async fn a_watch_whose_connection_was_disturbed_sees_the_other_die_in_time() {
     let name = format!("SELECT MAX(claimed_by) FROM queued_job WHERE claimed_by LIKE '%:{pid}:%'");
     let name = async || database.query_one::<Option<String>>(&name).await;
     let direct = eventually("it claims", Duration::from_secs(20), name).await;
-    // A connection that stands, and swallows all, is found by the kernel alone; the jobs are taken back by the next sweep.
+    // One that stands, and swallows all, shows nothing until the kernel finds it: jobs are taken back when claims expire.
     let seen = faults().into_iter().filter(|fault| !matches!(fault, Fault::Becomes(Mode::Swallow, _)));
     for fault in seen.cycle().take(times(2, 30)) {
         // No other connection of the first one names the second.
@@ -110,7 +110,7 @@ async fn a_watch_whose_connection_was_disturbed_sees_the_other_die_in_time() {
         until_two_watch_each_other(&database).await;
     }
     // Right after an outage, those that live are given time to come back.
-    a_hundred_more(&receiver).await;
+    more_calls(&receiver, 1_200).await;
     let gate = Gate::closed();
     hold_first_tries(&receiver, &gate);
     let held = has(&direct);
@@ -140,19 +140,26 @@ async fn disturb(proxy: &Proxy, (way, holds): (Way, &[u8]), fault: (CutPoint, Fa
     trap.sprung(Duration::from_secs(60)).await;
 }
 
-async fn a_hundred_more(receiver: &Receiver) {
-    let calls = receiver.count();
-    receiver.wait_for(calls + 100, Duration::from_secs(60)).await;
+/// What disturbs a connection for a while does so; in full, a deed that is swallowed is given up.
+async fn outlast(fault: Fault) {
+    if let Fault::Becomes(_, lasts) = fault {
+        tokio::time::sleep(lasts.min(Duration::from_secs(times(1, 32) as u64))).await;
+    }
 }
 
-/// One each 50 ms, until it is aborted.
+async fn more_calls(receiver: &Receiver, more: usize) {
+    let calls = receiver.count();
+    receiver.wait_for(calls + more, Duration::from_secs(60)).await;
+}
+
+/// One each 100 ms, until it is aborted.
 async fn enqueue_large_bodies(database: &TestDatabase, base: &str) -> JoinHandle<()> {
     let (mut conn, url) = (database.conn().await, format!("{base}{}?large", Plan::Work.path()));
     let sql = format!("INSERT INTO queued_job (http_method, url, body) VALUES ('post', ?, REPEAT('x', {LARGE_BODY}))");
     tokio::spawn(async move {
         loop {
             conn.exec_drop(&sql, (&url,)).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     })
 }

@@ -206,7 +206,8 @@ impl Scene {
             }
             Fault::Kills => Held { kills: Some(tokio::spawn(kill_all(self.database.conn().await))), ..Held::default() },
             Fault::HugeRow => {
-                let table = "CREATE TABLE huge (x LONGBLOB); INSERT INTO huge VALUES (REPEAT('x', 40 << 20))";
+                let table =
+                    "CREATE TABLE IF NOT EXISTS huge (x LONGBLOB); INSERT INTO huge VALUES (REPEAT('x', 40 << 20))";
                 self.execute(table).await
             }
             Fault::Resets => self.call(Answer::reset()).await,
@@ -232,7 +233,10 @@ impl Scene {
             }
             Fault::RowsLocked => {
                 let mut application = self.database.conn().await;
-                application.query_drop("START TRANSACTION; SELECT id FROM queued_job FOR UPDATE").await.unwrap();
+                // In the order in which the service locks them.
+                let lock = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION; \
+                            SELECT id FROM queued_job FORCE INDEX (PRIMARY) ORDER BY id FOR UPDATE";
+                application.query_drop(lock).await.unwrap();
                 Held { connections: vec![application], ..Held::default() }
             }
             // Some megabytes each.

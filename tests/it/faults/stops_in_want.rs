@@ -56,7 +56,7 @@ async fn stop_with_a_full_disk(what: &str, options: &[&str]) {
     assert!(found.extra_calls <= left && found.taken_back <= left, "{found:?}, {left} claims left");
 }
 
-/// Only MariaDB writes files there for a batch of results.
+/// MariaDB joins a batch of results with the table by files there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_while_the_disk_under_temporary_tables_is_full_ends_in_time() {
     let Some(disk) = mount(16) else { return };
@@ -73,8 +73,8 @@ async fn a_stop_while_the_disk_under_temporary_tables_is_full_ends_in_time() {
     }
     let code = stop_in_time(&mut services[0]).await;
     disk.clear();
-    let told = (&services[0], code);
-    let left = assert_told(&database, "a full disk under temporary tables", told, database.is_mysql()).await;
+    // On MySQL too a large transaction may go by a file there.
+    let left = assert_told(&database, "a full disk under temporary tables", (&services[0], code), false).await;
     let found = the_next_one_does_the_rest(&database, &receiver, load).await;
     assert!(found.extra_calls <= left && found.taken_back <= left, "{found:?}, {left} claims left");
 }
