@@ -270,6 +270,8 @@ impl Scene {
         match fault {
             Fault::ReadOnly => drop(self.execute("SET GLOBAL read_only = 0").await),
             Fault::Trickle => self.proxy.pass(),
+            // Its end was swallowed too.
+            Fault::LockSwallowed => self.proxy.cut_all(),
             Fault::SemiSync => drop(self.execute(&format!("SET GLOBAL {} = 0", semi_sync_switch())).await),
             Fault::Rename => drop(self.execute("RENAME TABLE queued_job_away TO queued_job").await),
             Fault::NoConnection
@@ -287,7 +289,6 @@ impl Scene {
             | Fault::ClaimUnanswered
             | Fault::FinishUnanswered
             | Fault::StreamSwallowed
-            | Fault::LockSwallowed
             | Fault::RowsLocked
             | Fault::HeaderFlood
             | Fault::Woken => {}
