@@ -1,9 +1,9 @@
 //! The process is gone from one moment to the next, at each boundary; it is started again, and every job comes to
 //! its end.
 
-use super::stage::{SOON, Seen, Stage};
+use super::stage::{SOON, Seen, Stage, assert_stops};
+use crate::support::checker::plan::answer_by_plan;
 use crate::support::factory::job;
-use crate::support::receiver::Answer;
 use crate::support::server::OwnServer;
 use crate::support::wait::until;
 use std::time::Duration;
@@ -34,7 +34,7 @@ async fn abort_at(place: &str, least: usize) {
         (least..=called - written.len()).contains(&again),
         "{place}: {again} again, {written:?} written: {calls:?}"
     );
-    assert_eq!(second.stop(SOON).await, Some(0));
+    assert_stops(&mut second).await;
 }
 
 #[tokio::test]
@@ -70,12 +70,12 @@ async fn after_a_finish_its_job_is_not_called_again() {
 /// Four jobs of a dispatcher that died in their calls, taken back by one with this order, and done by it or the next.
 async fn rescued_by(order: &str, aborts: bool) {
     let stage = Stage::set().await;
-    stage.receiver.on("/", Answer::never());
+    stage.never_answer();
     let ids = stage.insert(4).await;
     let mut first = stage.program("", "");
     stage.receiver.wait_for(4, SOON).await;
     first.kill().await;
-    stage.receiver.on("/", Answer::ok());
+    stage.answer();
     let mut second = stage.program(order, "");
     if aborts {
         second.wait_for_exit(SOON).await;
@@ -88,7 +88,7 @@ async fn rescued_by(order: &str, aborts: bool) {
         assert_eq!((row.attempt, row.remaining_retries), (2, 4), "{row:?}");
     }
     assert_eq!(stage.lines_with("Job taken back").await, 4);
-    assert_eq!(second.stop(SOON).await, Some(0));
+    assert_stops(&mut second).await;
 }
 
 #[tokio::test]
@@ -110,20 +110,21 @@ async fn a_rescue_whose_answer_is_lost_is_made_once() {
 /// was taken back pays, and one that was given back does not.
 async fn given_back_with(order: &str, code: Option<i32>) -> u32 {
     let stage = Stage::set().await;
-    stage.receiver.on("/", Answer::never());
+    stage.never_answer();
     let ids = stage.insert(1).await;
     let mut first = stage.program(order, "drain_secs: 0");
     stage.receiver.wait_for(1, SOON).await;
     assert_eq!(first.stop(SOON).await, code, "{order}: {:#?}", first.lines());
-    stage.receiver.on("/", Answer::ok());
+    stage.answer();
     let mut second = stage.program("", "");
     stage.until_all_final().await;
+    stage.check(&ids, 2).await;
     let row = stage.row(ids[0]).await;
     let paid = row.attempt - 1;
     let expected = Seen { state: "completed".into(), attempt: 1 + paid, remaining_retries: 5 - paid.cast_signed() };
     assert_eq!((row, stage.receiver.count()), (expected, 2), "{order}");
     assert_eq!(stage.lines_with("given back").await, i64::from(paid == 0), "{order}");
-    assert_eq!(second.stop(SOON).await, Some(0));
+    assert_stops(&mut second).await;
     paid
 }
 
@@ -148,13 +149,13 @@ async fn jobs_are_given_back_once_whose_answer_is_lost() {
 #[tokio::test]
 async fn no_result_is_written_before_the_line_of_its_call() {
     let stage = Stage::set().await;
-    stage.receiver.on("/", Answer::ok().after(Duration::from_millis(800)));
+    answer_by_plan(&stage.receiver, Duration::from_millis(800));
     let ids = stage.insert(1).await;
     let mut first = stage.program("before-finish=1*return(sleep:8000)", "");
     first.wait_for_line("Job succeeded", SOON).await;
     // Others are written meanwhile: only this result waits.
-    stage.receiver.on("/quick", Answer::ok());
-    let quick = job().url(stage.receiver.url("/quick")).insert(&stage.database).await;
+    answer_by_plan(&stage.receiver, Duration::ZERO);
+    let quick = job().url(stage.receiver.url("/once")).retries(0).insert(&stage.database).await;
     let is = async |id: u64, state: &str| stage.row(id).await.state == state;
     until("others are written", Duration::from_secs(4), async || is(quick, "completed").await).await;
     assert!(is(ids[0], "executing").await, "its result was written first");
@@ -162,9 +163,10 @@ async fn no_result_is_written_before_the_line_of_its_call() {
     first.kill().await;
     let mut second = stage.program("", "");
     stage.until_all_final().await;
-    assert_eq!(stage.receiver.requests_for("/").len(), 2);
+    stage.check(&[ids[0], quick], 2).await;
+    assert_eq!(stage.receiver.requests_for("/work").len(), 2);
     assert_eq!(stage.lines_with("Calling job").await, 2);
-    assert_eq!(second.stop(SOON).await, Some(0));
+    assert_stops(&mut second).await;
 }
 
 /// On a server of its own: with the events of other tests in its log, the order would strike before a job is there.
@@ -181,7 +183,7 @@ async fn while_the_log_is_read_nothing_is_lost() {
     second.wait_for_line("following the log", SOON).await;
     stage.until_all_final().await;
     stage.check(&ids, 2).await;
-    assert_eq!(second.stop(SOON).await, Some(0));
+    assert_stops(&mut second).await;
 }
 
 #[tokio::test]
@@ -201,5 +203,5 @@ async fn with_many_calls_at_once_no_more_of_them_are_made_again_than_were_in_fli
     // 26 had ended, the others were under way; those that were written are not made again.
     let most = 26 + SLOTS - written;
     assert!(stage.receiver.count() <= ids.len() + most, "{} calls, {written} written", stage.receiver.count());
-    assert_eq!(second.stop(SOON).await, Some(0));
+    assert_stops(&mut second).await;
 }

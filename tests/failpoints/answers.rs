@@ -1,6 +1,6 @@
 //! Answers of the database that never come, and a log that breaks off.
 
-use super::stage::{SOON, Stage};
+use super::stage::{SOON, Stage, assert_stops};
 use crate::support::wait::until;
 
 #[tokio::test]
@@ -13,7 +13,7 @@ async fn a_claim_whose_answer_is_lost_is_found_again_and_charges_nothing() {
     for id in ids {
         assert_eq!(stage.row(id).await.attempt, 1);
     }
-    assert_eq!(service.stop(SOON).await, Some(0));
+    assert_stops(&mut service).await;
 }
 
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn a_finish_whose_answer_is_lost_is_written_once() {
     let ids = stage.insert(5).await;
     let mut service = stage.program("finish-committed=3*return(error)", "");
     stage.until_all_final().await;
-    assert_eq!(service.stop(SOON).await, Some(0));
+    assert_stops(&mut service).await;
     stage.check(&ids, 1).await;
     assert_eq!(stage.lines_with("refused").await, 0);
     assert_eq!(stage.lines_with("Calling job").await, 5);
@@ -34,7 +34,7 @@ async fn a_finish_that_cannot_be_sent_is_sent_until_it_can() {
     let ids = stage.insert(5).await;
     let mut service = stage.program("before-finish=3*return(error)", "");
     stage.until_all_final().await;
-    assert_eq!(service.stop(SOON).await, Some(0));
+    assert_stops(&mut service).await;
     stage.check(&ids, 1).await;
 }
 
@@ -58,7 +58,7 @@ async fn a_log_that_breaks_off_again_and_again_is_taken_up_where_it_was() {
     })
     .await;
     assert_eq!(told("because=Gap"), 0);
-    assert_eq!(service.stop(SOON).await, Some(0));
+    assert_stops(&mut service).await;
 }
 
 /// Nobody would call its job, and the next service would take it for one that was called.
@@ -68,7 +68,7 @@ async fn a_claim_whose_answer_is_late_at_a_stop_is_given_back() {
     let ids = stage.insert(3).await;
     let mut service = stage.program("claim-committed=1*return(sleep:5000)", "drain_secs: 1");
     service.wait_for_line("a failpoint", SOON).await;
-    assert_eq!(service.stop(SOON).await, Some(0));
+    assert_stops(&mut service).await;
     for id in ids {
         let row = stage.row(id).await;
         assert_eq!((row.state.as_str(), row.attempt, row.remaining_retries), ("available", 0, 5));
@@ -87,5 +87,5 @@ async fn a_job_that_is_enqueued_anew_in_the_moment_of_its_result_is_called_at_on
     stage.receiver.wait_for(2, SOON).await;
     stage.until_all_final().await;
     assert_eq!(stage.row(ids[0]).await.attempt, 2);
-    assert_eq!(service.stop(SOON).await, Some(0));
+    assert_stops(&mut service).await;
 }

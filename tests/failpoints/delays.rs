@@ -1,6 +1,6 @@
 //! A dispatcher that comes too late: its claim expired meanwhile, and another dispatcher took the job.
 
-use super::stage::{SOON, Stage};
+use super::stage::{SOON, Stage, assert_stops};
 use crate::support::service::Service;
 use crate::support::wait::until;
 
@@ -28,7 +28,7 @@ async fn late_at(place: &str, times: u32) -> Late {
 }
 
 impl Late {
-    async fn assert_refused(mut self, most_calls: usize) {
+    async fn assert_refused(mut self, most_calls: u32) {
         self.stage.until_all_final().await;
         let refused = i64::try_from(JOBS).unwrap();
         until("the late results are refused", SOON, async || self.stage.lines_with("refused").await == refused).await;
@@ -41,7 +41,7 @@ impl Late {
 
     async fn stop(&mut self) {
         for service in [&mut self.first, &mut self.second] {
-            assert_eq!(service.stop(SOON).await, Some(0));
+            assert_stops(service).await;
         }
     }
 }

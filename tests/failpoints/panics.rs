@@ -1,6 +1,6 @@
 //! A panic within a call breaks that call alone, one within a replication client its stream alone.
 
-use super::stage::{SOON, Stage};
+use super::stage::{SOON, Stage, assert_stops};
 use crate::support::account::Account;
 use crate::support::server::OwnServer;
 use crate::support::service::{Service, program};
@@ -20,7 +20,7 @@ async fn a_panic_in_a_call_is_a_temporary_failure_of_its_job_and_of_no_other() {
     }
     attempts.sort_unstable();
     assert_eq!(attempts, [1, 1, 1, 1, 1, 2], "one try was charged");
-    assert_eq!(service.stop(SOON).await, Some(0));
+    assert_stops(&mut service).await;
     let told = service.lines();
     assert!(!told.iter().any(|line| line.contains("stack backtrace") || line.contains("panicked at")), "{told:#?}");
 }
@@ -33,7 +33,7 @@ async fn a_job_that_panics_at_each_try_comes_to_an_end() {
     stage.until_all_final().await;
     let row = stage.row(id).await;
     assert_eq!((row.state.as_str(), row.attempt, row.remaining_retries), ("discarded", 6, 0));
-    assert_eq!(service.stop(SOON).await, Some(0));
+    assert_stops(&mut service).await;
 }
 
 /// What each replication client does after a panic in the middle of its stream.
@@ -44,7 +44,7 @@ async fn panic_while_the_log_is_read(stage: &Stage, mut service: Service) {
     assert!(line.contains("the replication client panicked: a failpoint at src/failpoints.rs:"), "{line}");
     stage.until_all_final().await;
     stage.check(&ids, 1).await;
-    assert_eq!(service.stop(SOON).await, Some(0));
+    assert_stops(&mut service).await;
     let told = service.lines();
     let counted = told.iter().find(|line| line.contains("what the service did")).unwrap();
     assert!(counted.contains("stream_panics=1"), "{counted}");
@@ -85,7 +85,7 @@ async fn panic_of_a_part(place: &str) {
     second.wait_for_line("following the log", SOON).await;
     stage.until_all_final().await;
     stage.check(&ids, 2).await;
-    assert_eq!(second.stop(SOON).await, Some(0));
+    assert_stops(&mut second).await;
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! Jobs, a handler, and the program with orders for its failpoints; and what must hold afterwards, whatever they were.
 
+use crate::support::checker::plan::{Plan, answer_by_plan};
+use crate::support::checker::{Scope, assert_well, read_stories};
 use crate::support::database::{TestDatabase, TestServer};
 use crate::support::factory::job;
-use crate::support::receiver::Receiver;
+use crate::support::ledger;
+use crate::support::receiver::{Answer, Receiver};
 use crate::support::service::{Service, program};
 use crate::support::wait::until;
 use std::collections::HashMap;
@@ -14,7 +17,7 @@ pub const SOON: Duration = Duration::from_secs(30);
 /// A sweep so far away that what happens soon happens for another reason.
 const FAR_AWAY: u32 = 3_600;
 
-/// A database and a handler that answers 200.
+/// A database and a handler that answers by plan.
 pub struct Stage {
     pub database: TestDatabase,
     pub receiver: Receiver,
@@ -35,12 +38,24 @@ impl Stage {
 
     /// On another server.
     pub async fn set_on(server: &TestServer) -> Stage {
-        Stage { database: TestDatabase::with_schema_on(server).await, receiver: Receiver::start().await }
+        let stage = Stage { database: TestDatabase::with_schema_on(server).await, receiver: Receiver::start().await };
+        stage.answer();
+        stage
+    }
+
+    /// From now on the handler answers every call at once.
+    pub fn answer(&self) {
+        answer_by_plan(&self.receiver, Duration::ZERO);
+    }
+
+    /// From now on it answers none.
+    pub fn never_answer(&self) {
+        self.receiver.on(Plan::Work.path(), Answer::never());
     }
 
     /// Inserts so many jobs with five retries, each to be tried again at once; their ids.
     pub async fn insert(&self, jobs: usize) -> Vec<u64> {
-        let row = job().url(self.receiver.url("/")).retries(5).retry_delay(0).timeout(20);
+        let row = job().url(self.receiver.url(Plan::Work.path())).retries(5).retry_delay(0).timeout(20);
         row.insert_times(&self.database, jobs).await
     }
 
@@ -84,18 +99,21 @@ impl Stage {
         self.database.query_one(&sql).await
     }
 
-    /// What holds after every order: all jobs succeeded, each called at least once and at most so often; no try
-    /// without its charge; each success written once, with one line.
-    pub async fn check(&self, ids: &[u64], most_calls: usize) {
-        let calls = self.calls();
-        for id in ids {
-            let (row, calls) = (self.row(*id).await, calls.get(id).copied().unwrap_or_default());
-            assert_eq!(row.state, "completed", "job {id}: {row:?}");
-            assert!((1..=most_calls).contains(&calls), "job {id} was called {calls} times: {row:?}");
-            assert!(calls <= row.attempt as usize, "job {id} was called {calls} times: {row:?}");
-            assert_eq!(row.attempt.cast_signed() - 1, 5 - row.remaining_retries, "job {id}: {row:?}");
+    /// What holds after every order: the checker has nothing to say of the jobs, each was called at least once and at most
+    /// so often, and succeeded.
+    pub async fn check(&self, ids: &[u64], most_calls: u32) {
+        let stories = read_stories(&self.database, &[&self.receiver], Scope::All).await;
+        assert_well(&stories);
+        assert_eq!(stories.iter().map(|story| story.id).collect::<Vec<_>>(), ids);
+        for story in stories {
+            assert!((1..=most_calls).contains(&story.all_calls()), "not so many calls: {story:?}");
+            assert_eq!(story.lines.succeeded, 1, "{story:?}");
         }
-        assert_eq!(calls.len(), ids.len(), "jobs that nobody inserted");
-        assert_eq!(self.lines_with("Job succeeded").await, i64::try_from(ids.len()).unwrap());
     }
+}
+
+/// The program stops well, and no job was lost by the log. What its start finds was enqueued while nobody was there.
+pub async fn assert_stops(service: &mut Service) {
+    assert_eq!(service.stop(SOON).await, Some(0));
+    ledger::assert_lost_only_to(service, &["lost_to_down"]);
 }

@@ -1,6 +1,6 @@
 //! A part of the service that ends when it should not ends the service, non-zero, and says where it was.
 
-use super::stage::{SOON, Stage};
+use super::stage::{SOON, Stage, assert_stops};
 use crate::support::service::Service;
 
 /// It ends by itself; the panic is one line, and the last one says what was lost by it.
@@ -22,7 +22,7 @@ async fn a_panic_of_the_task_that_records_results_ends_the_service_and_the_next_
     let mut next = stage.program("", "");
     stage.until_all_final().await;
     stage.check(&ids, 2).await;
-    assert_eq!(next.stop(SOON).await, Some(0));
+    assert_stops(&mut next).await;
 }
 
 #[tokio::test]
@@ -34,5 +34,5 @@ async fn a_panic_of_a_claim_ends_the_service_and_the_next_start_loses_nothing() 
     let mut next = stage.program("", "");
     stage.until_all_final().await;
     stage.check(&ids, 2).await;
-    assert_eq!(next.stop(SOON).await, Some(0));
+    assert_stops(&mut next).await;
 }

@@ -2,7 +2,7 @@
 
 use crate::faults::checker::{self, Found};
 use crate::faults::load::Load;
-use crate::faults::plan::answer_by_plan;
+use crate::support::checker::plan::answer_by_plan;
 use crate::support::cluster::{Cluster, DATABASE};
 use crate::support::database::TestDatabase;
 use crate::support::receiver::Receiver;

@@ -7,8 +7,8 @@ mod load;
 mod pair;
 mod partition;
 
-use crate::faults::ledger;
 use crate::support::database::TestServer;
+use crate::support::ledger;
 use crate::support::service::Service;
 use std::path::Path;
 use std::time::Duration;

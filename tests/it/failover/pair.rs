@@ -1,7 +1,7 @@
 //! A semi-synchronous pair: the primary dies, the replica is promoted by hand, and the services go on there.
 
 use super::{NO_SWEEP, SOON, all_stop, count, following, load, report, slow};
-use crate::faults::plan::answer_by_plan_and;
+use crate::support::checker::plan::answer_by_plan_and;
 use crate::support::cluster::DATABASE;
 use crate::support::pair::Pair;
 use crate::support::proxy::Proxy;

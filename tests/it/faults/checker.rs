@@ -1,9 +1,8 @@
-//! The checker: what must hold after every scenario, judged from each job's story.
+//! What must hold after a scenario under load: of each job, of all that was committed and rolled back, and of the rescue.
 
-use super::load::{Written, retries_of};
-use super::plan::signature;
-use super::story::{Story, read_stories};
+use super::load::Written;
 use super::{RESCUED_WITHIN, settles};
+use crate::support::checker::{Scope, Story, extra_calls, read_stories, what_is_wrong};
 use crate::support::database::TestDatabase;
 use crate::support::receiver::Receiver;
 use crate::support::wait::until;
@@ -52,11 +51,13 @@ impl Found {
 /// Waits until all jobs are final and holds the invariants; under load that of the rescue too.
 pub async fn check(database: &TestDatabase, receiver: &Receiver, written: &Written) -> Found {
     until("every job is final", settles(), async || unfinished(database).await == 0).await;
-    let stories = read_stories(database, receiver, retries_of).await;
+    let stories = read_stories(database, &[receiver], Scope::All).await;
     let mut wrong: Vec<String> = stories.iter().flat_map(what_is_wrong).collect();
-    let present: HashMap<u64, &str> = stories.iter().map(|story| (story.id, &story.url[..])).collect();
+    let unplanned = stories.iter().filter(|story| story.plan.is_none());
+    wrong.extend(unplanned.map(|story| format!("{} is of no plan", story.path)));
+    let present: HashMap<u64, &str> = stories.iter().map(|story| (story.id, &story.path[..])).collect();
     // After a failover, another job may have the number of one that was lost.
-    let is_there = |(id, path): &&(u64, String)| present.get(id).is_some_and(|url| url.ends_with(path));
+    let is_there = |(id, path): &&(u64, String)| present.get(id).is_some_and(|there| there == path);
     let lost = written.committed.iter().filter(|job| !is_there(job));
     wrong.extend(lost.map(|(id, path)| format!("job {id}, {path}, is lost")));
     let called: HashSet<String> = receiver.requests().into_iter().map(|request| request.path).collect();
@@ -80,108 +81,8 @@ async fn unfinished(database: &TestDatabase) -> u64 {
         .await
 }
 
-pub(super) fn sum_up(stories: &[Story]) -> Found {
+fn sum_up(stories: &[Story]) -> Found {
     let calls = stories.iter().map(Story::all_calls).sum();
-    let results: u32 = stories.iter().map(|story| story.lines.results()).sum();
     let taken_back = stories.iter().map(|story| story.lines.taken_back).sum();
-    Found { jobs: stories.len(), calls, extra_calls: calls - results, taken_back, ..Found::default() }
-}
-
-/// What is said when a rule is broken, and the rule.
-type Rule = (&'static str, fn(&Story) -> bool);
-
-/// Every invariant that the job breaks, each in words.
-pub(super) fn what_is_wrong(story: &Story) -> Vec<String> {
-    let rules: [Rule; 13] = [
-        ("it did not end as its handler said", ends_as_planned),
-        ("it still has a claim that expires", |story| !story.expires),
-        ("its times are missing or out of order", |story| story.times_in_order),
-        ("a try was called twice within one claim", each_try_once),
-        ("it was called more often than its retries allow", within_its_retries),
-        ("a call is without a result, and nobody lost a claim", extra_calls_have_a_cause),
-        ("a recorded result is of no call", |story| story.lines.results() <= story.all_calls()),
-        ("`attempt` is not the number of its tries", tries_add_up),
-        ("`remaining_retries` does not add up", retries_add_up),
-        ("its response is another try's", response_is_the_last_trys),
-        ("the lines of its calls do not add up", calls_are_told),
-        ("its row and its lines do not agree on how it ended", ends_are_told),
-        ("its last line does not tell its end", last_line_tells_the_end),
-    ];
-    let broken = rules.into_iter().filter(|(_, holds)| !holds(story)).map(|(what, _)| what);
-    broken.map(|what| format!("job {}: {what}: {story:?}", story.id)).collect()
-}
-
-/// Given up because its dispatcher ended at its last try.
-fn given_up(story: &Story) -> bool {
-    story.lines.given_up > 0
-}
-
-fn ends_as_planned(story: &Story) -> bool {
-    let ending = (story.state.as_str(), story.result_code.unwrap_or(-1));
-    if given_up(story) {
-        return ending == ("discarded", 2) && story.remaining <= 0 && story.lines.given_up == 1;
-    }
-    ending == story.plan.ending()
-}
-
-/// A try is one claim, and a claim makes one call. Only what was given back is tried again under its number.
-fn each_try_once(story: &Story) -> bool {
-    story.calls.values().map(|calls| calls - 1).sum::<u32>() <= story.lines.given_back
-}
-
-/// A call that a stop cut off is made again as the same try.
-fn within_its_retries(story: &Story) -> bool {
-    story.calls.len() <= 1 + usize::try_from(story.retries).unwrap_or(0)
-}
-
-fn extra_calls_have_a_cause(story: &Story) -> bool {
-    story.all_calls() <= story.lines.results() + story.lines.taken_back + story.lines.given_back
-}
-
-/// Each claim ended in a result, was taken back, or was given back, which takes its number away again.
-fn tries_add_up(story: &Story) -> bool {
-    story.attempt == story.lines.results() + story.lines.taken_back
-}
-
-/// A retry was paid for each try that ended in a failure or was taken back, except the last one's.
-fn retries_add_up(story: &Story) -> bool {
-    let last = u32::from(story.result_code == Some(2));
-    let paid = (story.lines.temporary + story.lines.taken_back).saturating_sub(last);
-    i64::from(story.retries) - i64::from(story.remaining) == i64::from(paid)
-}
-
-/// No finish overwrote another claim's: the row holds what the handler said to its last try, or that there is no more.
-fn response_is_the_last_trys(story: &Story) -> bool {
-    let last = if given_up(story) {
-        "(its dispatcher ended without a result)".to_owned()
-    } else {
-        signature(story.id, story.attempt)
-    };
-    story.response == last
-}
-
-/// There is one success, or one failure for good, where the row has it, and none where it has not.
-fn ends_are_told(story: &Story) -> bool {
-    let is = |code| u32::from(story.result_code == Some(code));
-    (story.lines.succeeded, story.lines.permanent) == (is(0), is(1))
-}
-
-/// The last word of the log is the row's: the same result, of the same try.
-fn last_line_tells_the_end(story: &Story) -> bool {
-    let Story { id, attempt, .. } = *story;
-    if given_up(story) {
-        return story.last_line.starts_with(&format!("[JOBID {id}] Job taken back:"));
-    }
-    let result = match story.result_code {
-        Some(0) => "succeeded",
-        Some(1) => "failed permanently",
-        _ => "failed temporarily",
-    };
-    story.last_line == format!("[JOBID {id}] Job {result}: {}", signature(id, attempt))
-}
-
-/// A call that was recorded has its line; one whose dispatcher died may have.
-fn calls_are_told(story: &Story) -> bool {
-    let tries = story.attempt + story.lines.given_back;
-    (story.lines.results()..=tries).contains(&story.lines.calling)
+    Found { jobs: stories.len(), calls, extra_calls: extra_calls(stories), taken_back, ..Found::default() }
 }

@@ -36,15 +36,6 @@ pub struct Written {
     pub watch: Option<Arc<OrphanWatch>>,
 }
 
-/// With how many retries the rows of a plan are inserted.
-pub fn retries_of(plan: Plan) -> i32 {
-    match plan {
-        Plan::Once => 0,
-        Plan::Busy => 2,
-        Plan::Work | Plan::Flaky | Plan::Gone => 5,
-    }
-}
-
 /// Running writers.
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -221,9 +212,9 @@ impl Writer {
             "INSERT INTO queued_job (http_method, url, body, timeout_secs, retry_delay_secs, remaining_retries) \
              VALUES {rows}"
         );
-        let values = paths
-            .iter()
-            .flat_map(|path| [Value::from(format!("{}{path}", self.url)), Value::from(retries_of(Plan::of_url(path)))]);
+        let retries = |path: &String| Plan::of_url(path).expect("a path of a plan").retries();
+        let values =
+            paths.iter().flat_map(|path| [Value::from(format!("{}{path}", self.url)), Value::from(retries(path))]);
         conn.exec_drop(sql, values.collect::<Vec<_>>()).await?;
         let id = conn.last_insert_id().unwrap_or_default();
         if roll_back {

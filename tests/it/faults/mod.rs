@@ -2,7 +2,6 @@
 
 mod batches;
 pub mod checker;
-mod checker_tests;
 mod clocks;
 mod connections;
 mod database;
@@ -12,7 +11,6 @@ mod encryption;
 mod hurried;
 mod inheritance;
 mod kills;
-pub mod ledger;
 mod limits;
 pub mod load;
 mod locked_rows;
@@ -24,11 +22,9 @@ mod menagerie;
 mod network;
 mod orphans;
 mod outages;
-pub mod plan;
 mod stops;
 mod stops_amid;
 mod stops_in_want;
-mod story;
 mod sweeps;
 mod truncated;
 mod twins;
@@ -38,7 +34,9 @@ mod watches;
 mod zones;
 mod zoo;
 
+use crate::support::checker::plan;
 use crate::support::database::{TestDatabase, TestServer};
+use crate::support::ledger;
 use crate::support::receiver::Receiver;
 use crate::support::service::Service;
 use crate::support::turn::Turn;

@@ -3,7 +3,7 @@
 use super::checker::check;
 use super::kills::hold_first_tries;
 use super::limits::plain_account;
-use super::load::{Written, retries_of};
+use super::load::Written;
 use super::plan::Plan;
 use super::{NO_SWEEP, following, ledger, report, stage_on, times};
 use crate::support::database::TestDatabase;
@@ -54,7 +54,7 @@ impl Outage {
         for _ in 0..CALLS / (2 * AT_ONCE) {
             for plan in [Plan::Work, Plan::Once] {
                 let jobs = job().url(receiver.url(plan.path())).timeout(9).retry_delay(0);
-                jobs.retries(i64::from(retries_of(plan))).insert_at_once(&database, AT_ONCE).await;
+                jobs.retries(plan.retries().into()).insert_at_once(&database, AT_ONCE).await;
             }
         }
         receiver.wait_for(CALLS, Duration::from_secs(8)).await;

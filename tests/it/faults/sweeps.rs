@@ -1,6 +1,6 @@
 //! The sweeps of a service, as it tells them among its details (`-v`).
 
-use super::ledger::field;
+use crate::support::ledger::field;
 use crate::support::service::Service;
 
 /// So many seconds after the log is taken up, the table is searched once more.

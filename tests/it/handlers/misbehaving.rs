@@ -4,7 +4,9 @@
 //! host's calls hang. How long they take with and without it is for the benchmark, on a machine that is quiet.
 
 use super::{Rig, SOON, insert_many, slow};
+use crate::support::checker::{Scope, assert_well, read_stories};
 use crate::support::factory::job;
+use crate::support::ledger;
 use crate::support::receiver::{Answer, Receiver};
 use crate::support::tls::Authority;
 use crate::support::turn::Turn;
@@ -22,12 +24,13 @@ async fn count_in(rig: &Rig, state: &str) -> i64 {
 }
 
 /// A hundred jobs for a healthy host, all done.
-async fn healthy_jobs_are_done(rig: &Rig) {
+async fn healthy_jobs_are_done(rig: &Rig) -> Receiver {
     let healthy = Receiver::start().await;
     let before = count_in(rig, "completed").await;
     insert_many(&rig.database, 100, &healthy.url("/"), "'x'").await;
     until("the healthy host's jobs are done", SOON, async || count_in(rig, "completed").await == before + 100).await;
     assert_eq!(healthy.count(), 100);
+    healthy
 }
 
 /// More jobs than a host has slots, all of which hang; and the other host goes on as if they weren't there.
@@ -66,7 +69,7 @@ async fn a_host_that_is_not_there_slows_no_other() {
 
 #[tokio::test]
 async fn hosts_that_break_again_and_again_slow_no_other() {
-    let (rig, bad) = (Rig::start("").await, Receiver::start().await);
+    let (mut rig, bad) = (Rig::start("").await, Receiver::start().await);
     let wrong = Receiver::start_tls(&Authority::new().elsewhere()).await;
     bad.on("/reset", Answer::reset());
     bad.on("/header", Answer::close_mid_header());
@@ -77,25 +80,25 @@ async fn hosts_that_break_again_and_again_slow_no_other() {
         insert_many(&rig.database, 10, &url, "'x'").await;
     }
     insert_many(&rig.database, 10, &wrong.url("/"), "'x'").await;
-    healthy_jobs_are_done(&rig).await;
+    let healthy = healthy_jobs_are_done(&rig).await;
     until("they are given up", SOON * 2, async || count_in(&rig, "discarded").await == 60).await;
     let given_up = "SELECT COUNT(*) FROM queued_job WHERE result_code = 2 AND attempt = 6 AND remaining_retries = 0 \
          AND last_response REGEXP '^connection (broke|failed): '";
     assert_eq!(rig.database.query_one::<i64>(given_up).await, 60);
     assert_eq!((bad.count(), wrong.count()), (300, 0));
-    rig.assert_slim();
+    rig.stop_and_check(&[&bad, &wrong, &healthy]).await;
 }
 
 #[tokio::test]
 async fn an_endless_answer_is_cut_and_its_connection_closed() {
-    let (rig, bad) = (Rig::start("").await, Receiver::start().await);
+    let (mut rig, bad) = (Rig::start("").await, Receiver::start().await);
     bad.on("/", Answer::endless());
     insert_many(&rig.database, 50, &bad.url("/"), "'x'").await;
     until("all are done", SOON, async || count_in(&rig, "completed").await == 50).await;
     let cut = "SELECT COUNT(*) FROM queued_job WHERE last_response = REPEAT('x', 65535)";
     assert_eq!(rig.database.query_one::<i64>(cut).await, 50);
     until("nobody is sent to any more", SOON, async || bad.in_flight() == 0).await;
-    rig.assert_slim();
+    rig.stop_and_check(&[&bad]).await;
 }
 
 #[tokio::test]
@@ -196,9 +199,12 @@ impl Rig {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
-    /// Nothing was kept that should not be. A debug build idles at some 40 MiB.
-    fn assert_slim(&self) {
+    /// Nothing was kept that should not be; a debug build idles at some 40 MiB. All jobs have ended and are in order.
+    async fn stop_and_check(&mut self, handlers: &[&Receiver]) {
         let peak = self.peak_mib();
         assert!(peak < 250, "{peak} MiB");
+        assert_eq!(self.service.stop(SOON).await, Some(0));
+        ledger::assert_nothing_lost(&self.service);
+        assert_well(&read_stories(&self.database, handlers, Scope::All).await);
     }
 }

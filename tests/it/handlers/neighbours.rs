@@ -4,7 +4,10 @@
 //! the same steady load in turns, so that whatever else the machine does falls on both.
 
 use super::{QUIET, Rig, SOON, slow};
+use crate::support::checker::plan::{Plan, answer_by_plan};
+use crate::support::checker::{Scope, Story, assert_well, read_stories};
 use crate::support::database::{TestDatabase, TestServer};
+use crate::support::ledger;
 use crate::support::left_out::left_out;
 use crate::support::names::{NameServer, Told};
 use crate::support::receiver::{Answer, Received, Receiver};
@@ -36,8 +39,8 @@ const MOST_TURNS: usize = 9;
 /// on a debug build that shares its processors with the handlers and the database.
 const FLOOR: Duration = Duration::from_millis(5);
 
-/// All hosts get credentials, and those that they redirect to do not.
-const CREDENTIALS: &str = "[api]\nuser: queue\npasswd: pass word\n";
+/// All hosts get credentials, and those that they redirect to do not. A stop does not wait for hosts that hang.
+const SETTINGS: &str = "[api]\nuser: queue\npasswd: pass word\n[dispatch]\ndrain_secs: 1\n";
 
 /// A service, and the healthy hosts' jobs in its tables.
 struct Arm {
@@ -49,10 +52,10 @@ impl Arm {
     async fn start(names: Option<&NameServer>) -> Arm {
         let database = TestDatabase::with_schema().await;
         let service = match names {
-            None => Service::run(&database.ini(&format!("{QUIET}{CREDENTIALS}"))),
+            None => Service::run(&database.ini(&format!("{QUIET}{SETTINGS}"))),
             Some(names) => {
                 let mut command = names.program(database.files(), 30);
-                command.arg("run").arg(database.ini(&format!("{QUIET}{CREDENTIALS}[http]\nconnect_timeout_secs: 2\n")));
+                command.arg("run").arg(database.ini(&format!("{QUIET}{SETTINGS}[http]\nconnect_timeout_secs: 2\n")));
                 Service::spawn(command)
             }
         };
@@ -66,7 +69,7 @@ impl Arm {
         let mut writers = Vec::new();
         for number in 0..WRITERS {
             let mut conn = self.rig.database.conn().await;
-            let (mark, url) = (format!("/{mark}-{number}"), hosts[number % hosts.len()].0.clone());
+            let (mark, url) = (format!("{}?{mark}-{number}", Plan::Work.path()), hosts[number % hosts.len()].0.clone());
             writers.push(tokio::spawn(async move {
                 let mut committed = HashMap::new();
                 let mut pace = tokio::time::interval(Duration::from_secs(1) / PER_SECOND);
@@ -85,16 +88,25 @@ impl Arm {
             committed.extend(writer.await.unwrap());
         }
         self.turns.push(percentile(arrivals(hosts, &committed).await, 99));
-        self.assert_told_once(&mark, committed.len()).await;
+        self.assert_called_once(hosts, &mark, committed.len()).await;
     }
 
-    /// The tables tell of the turn's jobs what their hosts do: one call each, and its success.
-    async fn assert_told_once(&self, mark: &str, jobs: usize) {
-        let told = format!(
-            "SELECT COUNT(*) FROM queued_job AS job WHERE url LIKE '%/{mark}-%' AND state = 'completed' AND attempt = 1 \
-             AND claim_expires_at IS NULL AND 2 = (SELECT COUNT(*) FROM queued_job_log WHERE job_id = job.id)"
-        );
-        until("the jobs are told", SOON, async || self.rig.database.query_one::<usize>(&told).await == jobs).await;
+    /// The checker has nothing to say of the turn's jobs, and each was called once.
+    async fn assert_called_once(&self, hosts: &[(String, Receiver)], mark: &str, jobs: usize) {
+        let like = format!("%?{mark}-%");
+        let done = format!("SELECT COUNT(*) FROM queued_job WHERE url LIKE '{like}' AND state = 'completed'");
+        until("the jobs are done", SOON, async || self.rig.database.query_one::<usize>(&done).await == jobs).await;
+        let hosts: Vec<&Receiver> = hosts.iter().map(|(_, host)| host).collect();
+        let stories = read_stories(&self.rig.database, &hosts, Scope::Like(&like)).await;
+        assert_well(&stories);
+        let once = |story: &&Story| story.attempt == 1 && story.all_calls() == 1;
+        assert_eq!((stories.len(), stories.iter().filter(once).count()), (jobs, jobs));
+    }
+
+    /// The bad host's calls are cut off; all jobs were seen in the log.
+    async fn stop(&mut self) {
+        assert_eq!(self.rig.service.stop(SOON).await, Some(0));
+        ledger::assert_nothing_lost(&self.rig.service);
     }
 
     /// Of all turns the one in the middle: one that fell on a busy moment says nothing.
@@ -200,6 +212,7 @@ impl Bad<'_> {
         );
         report(&figures);
         assert!(with.is_as_quick_as(&without), "{figures}");
+        tokio::join!(without.stop(), with.stop());
     }
 }
 
@@ -208,6 +221,7 @@ async fn healthy_hosts(names: Option<&NameServer>) -> Vec<(String, Receiver)> {
     let mut hosts = Vec::new();
     for number in 0..2 {
         let host = Receiver::start().await;
+        answer_by_plan(&host, Duration::ZERO);
         let url = match names {
             None => host.url(""),
             Some(names) => {

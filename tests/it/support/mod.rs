@@ -2,12 +2,14 @@
 #![allow(dead_code, reason = "a kit: not every run of the tests uses every tool")]
 
 pub mod account;
+pub mod checker;
 pub mod cluster;
 pub mod database;
 pub mod factory;
 pub mod group;
 pub mod islands;
 pub mod keyring;
+pub mod ledger;
 pub mod left_out;
 pub mod names;
 pub mod pair;

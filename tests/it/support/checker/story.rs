@@ -1,17 +1,22 @@
 //! What is known of each job: its row, its lines in the log table, and the handler's own record of calls.
 
+use super::super::database::TestDatabase;
+use super::super::receiver::Receiver;
 use super::plan::{Plan, attempt_of};
-use crate::support::database::TestDatabase;
-use crate::support::receiver::Receiver;
 use mysql_async::Row;
 use std::collections::{BTreeMap, HashMap};
+
+/// `remaining_retries` of a row that does not say.
+const DEFAULT_RETRIES: i32 = 5;
 
 /// One job, from all three witnesses.
 #[derive(Debug, Clone)]
 pub struct Story {
     pub id: u64,
-    pub url: String,
-    pub plan: Plan,
+    /// Path and query of its URL.
+    pub path: String,
+    /// What its handler answers, where that is told by the path.
+    pub plan: Option<Plan>,
     pub state: String,
     pub result_code: Option<i32>,
     pub attempt: u32,
@@ -42,6 +47,8 @@ pub struct Lines {
     pub taken_back: u32,
     pub given_up: u32,
     pub refused: u32,
+    /// Results of tries that came to no handler, as they say themselves.
+    pub unreached: u32,
 }
 
 impl Lines {
@@ -57,41 +64,54 @@ impl Story {
     }
 }
 
-/// All jobs of the database. Times are compared in no zone, where an hour may come twice.
-/// `retries`: what their rows were inserted with, by plan.
-pub async fn read_stories(database: &TestDatabase, receiver: &Receiver, retries: impl Fn(Plan) -> i32) -> Vec<Story> {
+/// Which jobs are looked at.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a> {
+    /// All of the table; there are no other calls and no other lines.
+    All,
+    /// Those whose URLs are like this. The handlers may have calls of others, and the log lines.
+    Like(&'a str),
+}
+
+/// The jobs, as their rows, their lines and the handlers tell. Times are compared in no zone, where an hour may come twice.
+pub async fn read_stories(database: &TestDatabase, receivers: &[&Receiver], scope: Scope<'_>) -> Vec<Story> {
+    let like = if let Scope::Like(pattern) = scope { pattern } else { "%" };
     let rows: Vec<Row> = database
-        .query(
+        .query(&format!(
             "SELECT id, url, CAST(state AS CHAR), result_code, attempt, remaining_retries, \
              COALESCE(last_response, ''), claim_expires_at IS NOT NULL, \
-             COALESCE(UNIX_TIMESTAMP(last_finished_at) >= UNIX_TIMESTAMP(last_started_at), 0) FROM queued_job ORDER BY id",
-        )
+             COALESCE(UNIX_TIMESTAMP(last_finished_at) >= UNIX_TIMESTAMP(last_started_at), 0) FROM queued_job \
+             WHERE url LIKE '{like}' ORDER BY id"
+        ))
         .await;
     let mut lines = read_lines(database).await;
     let mut last_lines = read_last_lines(database).await;
-    let mut calls = calls_by_job(receiver);
-    let mut stories: Vec<Story> = rows.iter().map(|row| of_row(row, &retries)).collect();
+    let mut calls = calls_by_job(receivers);
+    let mut stories: Vec<Story> = rows.iter().map(of_row).collect();
     for story in &mut stories {
         story.lines = lines.remove(&story.id).unwrap_or_default();
         story.last_line = last_lines.remove(&story.id).unwrap_or_default();
-        story.calls = calls.remove(&story.id).unwrap_or_default();
+        story.calls = calls.remove(&(story.id, story.path.clone())).unwrap_or_default();
     }
-    assert!(calls.is_empty(), "calls of jobs that are not in the table: {calls:?}");
-    assert!(lines.is_empty(), "lines of jobs that are not in the table: {lines:?}");
+    if let Scope::All = scope {
+        assert!(calls.is_empty(), "calls of jobs that are not in the table: {calls:?}");
+        assert!(lines.is_empty(), "lines of jobs that are not in the table: {lines:?}");
+    }
     stories
 }
 
-fn of_row(row: &Row, retries: impl Fn(Plan) -> i32) -> Story {
+fn of_row(row: &Row) -> Story {
     let url: String = row.get(1).unwrap();
     let plan = Plan::of_url(&url);
+    let from_the_path = url.splitn(4, '/').nth(3).unwrap_or_default();
     Story {
         id: row.get(0).unwrap(),
-        url,
+        path: format!("/{from_the_path}"),
         plan,
         state: row.get(2).unwrap(),
         result_code: row.get(3).unwrap(),
         attempt: row.get(4).unwrap(),
-        retries: retries(plan),
+        retries: plan.map_or(DEFAULT_RETRIES, Plan::retries),
         remaining: row.get(5).unwrap(),
         response: row.get(6).unwrap(),
         expires: row.get(7).unwrap(),
@@ -106,8 +126,10 @@ async fn read_lines(database: &TestDatabase) -> HashMap<u64, Lines> {
     let kinds = ["Calling job", "Job succeeded", "Job failed temporarily", "Job failed due to timeout"];
     let more =
         ["Job failed permanently", "Job given back", "Job taken back", "%and no retry was left", "Result refused"];
-    let sums: Vec<String> =
-        kinds.into_iter().chain(more).map(|kind| format!("CAST(SUM(msg LIKE '%] {kind}%') AS UNSIGNED)")).collect();
+    let unreached =
+        ["Job failed temporarily: connection failed", "Job failed temporarily: (the call broke off by a fault of"];
+    let kinds = kinds.into_iter().chain(more).chain(unreached);
+    let sums: Vec<String> = kinds.map(|kind| format!("CAST(SUM(msg LIKE '%] {kind}%') AS UNSIGNED)")).collect();
     let sql = format!("SELECT job_id, {} FROM queued_job_log GROUP BY job_id", sums.join(", "));
     database.query::<Row>(&sql).await.iter().map(|row| (row.get(0).unwrap(), lines_of_row(row))).collect()
 }
@@ -130,14 +152,16 @@ fn lines_of_row(row: &Row) -> Lines {
         taken_back: count(7),
         given_up: count(8),
         refused: count(9),
+        unreached: count(10) + count(11),
     }
 }
 
-fn calls_by_job(receiver: &Receiver) -> HashMap<u64, BTreeMap<u32, u32>> {
-    let mut calls: HashMap<u64, BTreeMap<u32, u32>> = HashMap::new();
-    for request in receiver.requests() {
-        let job = request.job_id().expect("a call names its job");
-        *calls.entry(job).or_default().entry(attempt_of(&request)).or_default() += 1;
+/// By number and path: a number may be that of several jobs, one after the other or in several databases.
+fn calls_by_job(receivers: &[&Receiver]) -> HashMap<(u64, String), BTreeMap<u32, u32>> {
+    let mut calls: HashMap<_, BTreeMap<u32, u32>> = HashMap::new();
+    for request in receivers.iter().flat_map(|receiver| receiver.requests()) {
+        let (job, attempt) = (request.job_id().expect("a call names its job"), attempt_of(&request));
+        *calls.entry((job, request.path)).or_default().entry(attempt).or_default() += 1;
     }
     calls
 }

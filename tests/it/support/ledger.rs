@@ -1,6 +1,6 @@
 //! The loss ledger as the service tells it: which jobs only a sweep found, by cause.
 
-use crate::support::service::Service;
+use super::service::Service;
 use std::collections::BTreeMap;
 
 /// What was counted, by the counters' names.
@@ -62,7 +62,7 @@ pub fn assert_lost_to(service: &Service, cause: &str) -> u64 {
 }
 
 /// What a line says that this field is.
-pub(super) fn field(line: &str, name: &str) -> Option<String> {
+pub fn field(line: &str, name: &str) -> Option<String> {
     let value = line.split_whitespace().find_map(|word| word.strip_prefix(&format!("{name}=")))?;
     Some(value.trim_matches('"').to_owned())
 }

@@ -1,6 +1,6 @@
 //! What each job's handler does: told by the path of its URL, so that a row and a call can be judged by themselves.
 
-use crate::support::receiver::{Answer, Received, Receiver};
+use super::super::receiver::{Answer, Received, Receiver};
 use std::time::Duration;
 
 /// What the handler of a job answers.
@@ -42,15 +42,23 @@ impl Plan {
         }
     }
 
-    /// The plan that a URL is for.
-    pub fn of_url(url: &str) -> Plan {
+    /// The plan that a URL is for, if it is for one.
+    pub fn of_url(url: &str) -> Option<Plan> {
         let path = url.split('?').next().unwrap_or_default();
-        let plan = Plan::ALL.into_iter().find(|plan| path.ends_with(plan.path()));
-        plan.unwrap_or_else(|| panic!("a URL of no plan: {url}"))
+        Plan::ALL.into_iter().find(|plan| path.ends_with(plan.path()))
+    }
+
+    /// With how many retries its rows are inserted.
+    pub fn retries(self) -> i32 {
+        match self {
+            Plan::Once => 0,
+            Plan::Busy => 2,
+            Plan::Work | Plan::Flaky | Plan::Gone => 5,
+        }
     }
 
     /// The state and the result code that the job ends with.
-    pub fn ending(self) -> (&'static str, i32) {
+    pub(super) fn ending(self) -> (&'static str, i32) {
         match self {
             Plan::Work | Plan::Flaky | Plan::Once => ("completed", 0),
             Plan::Gone => ("discarded", 1),
@@ -68,9 +76,10 @@ impl Plan {
     }
 }
 
-/// What the handler says: it names the job and the try, so that the row shows whose answer it holds.
-pub fn signature(job: u64, attempt: u32) -> String {
-    format!("job {job} attempt {attempt}")
+/// What the handler says: it names the job, the try and the path with its query, which is one job's even where another
+/// job once had its number. So the row shows whose answer it holds.
+pub fn signature(job: u64, attempt: u32, path: &str) -> String {
+    format!("job {job} attempt {attempt} of {path}")
 }
 
 /// Which try a call says it is.
@@ -92,7 +101,7 @@ pub fn answer_by_plan_and(
         let change = change.clone();
         receiver.on_call(plan.path(), move |request| {
             let (job, attempt) = (request.job_id().unwrap(), attempt_of(request));
-            change(plan.answer(attempt).body(signature(job, attempt)), request)
+            change(plan.answer(attempt).body(signature(job, attempt, &request.path)), request)
         });
     }
 }
