@@ -1,7 +1,7 @@
 //! From a file to checked settings.
 
 use super::error::{ConfigError, Problem};
-use super::ini::{Document, Entry, is_plain};
+use super::ini::{Entry, is_plain};
 use super::reader::Reader;
 use super::{Config, files, ini, names, sections};
 use std::ffi::OsString;
@@ -22,7 +22,8 @@ impl Config {
             let message = format!("can't be read: {}; {mend}", files::reason(&error));
             ConfigError { file: path.to_owned(), problems: vec![Problem { message, ..Problem::default() }] }
         })?;
-        Config::parse(path, &file.text, environment)
+        let document = ini::read(&file.text);
+        Config::read(Reader { open_to_all: file.open_to_all, ..Reader::new(&document, path, environment) })
     }
 
     /// Checks settings given as text. `file` names them in messages, and paths in them start at its folder.
@@ -32,11 +33,14 @@ impl Config {
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Config, ConfigError> {
         let document = ini::read(text);
-        let mut reader = Reader::new(&document, file, environment);
-        names::check(&document, &mut reader);
-        warn_of_quotes_and_comments(&document, &mut reader);
+        Config::read(Reader::new(&document, file, environment))
+    }
+
+    fn read(mut reader: Reader<'_>) -> Result<Config, ConfigError> {
+        names::check(reader.document, &mut reader);
+        warn_of_quotes_and_comments(&mut reader);
         let mut config = Config {
-            file: file.to_owned(),
+            file: reader.file.to_owned(),
             database: sections::database(&mut reader),
             api: sections::api(&mut reader),
             http: sections::http(&mut reader),
@@ -52,14 +56,14 @@ impl Config {
         }
         let mut problems = reader.problems;
         problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
-        Err(ConfigError { file: file.to_owned(), problems })
+        Err(ConfigError { file: reader.file.to_owned(), problems })
     }
 }
 
 /// Values are taken as they stand: quotes around one are seldom meant, nor is what Python 2 took for a comment.
-fn warn_of_quotes_and_comments(document: &Document, reader: &mut Reader<'_>) {
+fn warn_of_quotes_and_comments(reader: &mut Reader<'_>) {
     let quoted = |value: &str, quote: char| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
-    for Entry { section, key, value, line } in &document.entries {
+    for Entry { section, key, value, line } in &reader.document.entries {
         if !is_plain(key) || !is_plain(section) {
             continue;
         }

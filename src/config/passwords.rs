@@ -5,6 +5,7 @@ use super::files;
 use super::reader::Reader;
 use super::settings::{API_PASSWD, API_PASSWD_FILE, DB_PASSWD, DB_PASSWD_FILE, Setting};
 use std::ffi::OsString;
+use std::path::Path;
 
 /// Where one password may come from.
 pub(super) struct Source {
@@ -25,6 +26,9 @@ pub(super) fn read(reader: &mut Reader<'_>, source: &Source) -> Option<Secret> {
     let written = reader.entry(source.key);
     if written.is_some() && reader.entry(source.file_key).is_some() {
         reader.problem(source.file_key, "stands beside passwd; take one of the two out");
+    }
+    if reader.open_to_all && written.is_some_and(|entry| !entry.value.is_empty()) {
+        warn_of_readers(reader, source.key, reader.file);
     }
     match (reader.environment)(source.variable).filter(|value| !value.is_empty()).map(OsString::into_string) {
         Some(Ok(value)) => return Some(Secret::new(value)),
@@ -56,8 +60,7 @@ fn read_file(reader: &mut Reader<'_>, source: &Source) -> Option<Secret> {
         }
     };
     if file.open_to_all {
-        let mend = format!("everybody on this machine may read it; `chmod o-r {}` mends that", path.display());
-        reader.warn(source.file_key, &mend);
+        warn_of_readers(reader, source.file_key, &path);
     }
     let line = file.text.strip_suffix('\n').unwrap_or(&file.text);
     let line = line.strip_suffix('\r').unwrap_or(line);
@@ -68,13 +71,16 @@ fn read_file(reader: &mut Reader<'_>, source: &Source) -> Option<Secret> {
     Some(Secret::new(line))
 }
 
+fn warn_of_readers(reader: &mut Reader<'_>, key: &Setting, file: &Path) {
+    reader.warn(key, &format!("everybody on this machine may read it; `chmod o-r {}` mends that", file.display()));
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::ini;
     use super::*;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
-    use std::path::Path;
 
     fn password(folder: &Path, text: &str, variable: Option<&str>) -> (Option<String>, String, usize) {
         let document = ini::read(&format!("[db]\n{text}"));

@@ -15,8 +15,10 @@ const SHOWN_CHARS: usize = 60;
 
 /// Reads settings out of a document.
 pub(super) struct Reader<'a> {
-    document: &'a Document,
-    file: &'a Path,
+    pub document: &'a Document,
+    pub file: &'a Path,
+    /// Whether everybody on the machine may read that file.
+    pub open_to_all: bool,
     /// The environment, by name.
     pub environment: &'a dyn Fn(&str) -> Option<OsString>,
     /// What is wrong so far.
@@ -28,7 +30,8 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// A reader of the document that stood in the file.
     pub fn new(document: &'a Document, file: &'a Path, environment: &'a dyn Fn(&str) -> Option<OsString>) -> Self {
-        Reader { document, file, environment, problems: document.problems.clone(), warnings: Vec::new() }
+        let problems = document.problems.clone();
+        Reader { document, file, open_to_all: false, environment, problems, warnings: Vec::new() }
     }
 
     /// The setting as it stands in the file.

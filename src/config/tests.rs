@@ -3,7 +3,8 @@
 use super::settings::{self, Presence, Setting};
 use super::{Config, ConfigError, HostPort};
 use proptest::prelude::*;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -154,6 +155,25 @@ fn a_file_that_can_not_be_read_is_told() {
     assert!(load(folder.path()).contains("it is a folder"));
     fs::write(folder.path().join("latin1.ini"), b"[db]\nuser: j\xf6rg").unwrap();
     assert!(load(&folder.path().join("latin1.ini")).ends_with("it is not UTF-8 text; save it as UTF-8"));
+}
+
+#[test]
+fn a_file_with_a_password_that_all_may_read_is_remarked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db.ini");
+    let warnings = |text: &str, mode| {
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        Config::load(&path, &|_| None).unwrap().warnings
+    };
+    let (database, both) = (format!("{SMALLEST}passwd: p"), format!("{SMALLEST}passwd: p\n[api]\nuser: u\npasswd: q"));
+    let told = warnings(&database, 0o644);
+    assert!(told[0].contains("[db] passwd: everybody on this machine may read it; `chmod o-r "), "{told:?}");
+    assert_eq!((told.len(), warnings(&both, 0o644).len()), (1, 2));
+    for mode in [0o600, 0o640] {
+        assert_eq!(warnings(&both, mode), Vec::<String>::new());
+    }
+    assert_eq!(warnings(&format!("{SMALLEST}passwd:"), 0o644), Vec::<String>::new(), "no secret");
 }
 
 #[test]

@@ -42,7 +42,8 @@ fn sources() -> Vec<(PathBuf, String)> {
 /// Whether the file is where the path of a test leads: all its modules but `tests` are folders or the file.
 fn holds(path: &Path, test: &str) -> bool {
     let written = path.with_extension("");
-    let written: Vec<&str> = written.iter().map(|part| part.to_str().unwrap()).filter(|part| *part != "mod").collect();
+    let written: Vec<&str> =
+        written.iter().map(|part| part.to_str().unwrap()).filter(|part| !["mod", "tests"].contains(part)).collect();
     let modules: Vec<&str> = test.split("::").filter(|module| *module != "tests").collect();
     written.ends_with(&modules[..modules.len() - 1])
 }

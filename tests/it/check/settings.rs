@@ -2,6 +2,7 @@
 
 use super::check;
 use crate::support::database::{TestDatabase, TestServer};
+use crate::support::private_file::write_private;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,7 @@ async fn the_servers_own_server_id_is_refused() {
 
 fn ini(folder: &Path, port: u16, db: &str) -> PathBuf {
     let path = folder.join("db.ini");
-    std::fs::write(&path, format!("[db]\nhost: 127.0.0.1\nport: {port}\n{db}\n")).unwrap();
+    write_private(&path, format!("[db]\nhost: 127.0.0.1\nport: {port}\n{db}\n"));
     path
 }
 

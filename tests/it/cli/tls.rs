@@ -4,6 +4,7 @@ use super::{Ended, NO_SWEEP, SOON, run};
 use crate::support::account::PASSWORD;
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
+use crate::support::private_file::write_private;
 use crate::support::receiver::Receiver;
 use crate::support::server::OwnServer;
 use crate::support::service::Service;
@@ -78,7 +79,7 @@ impl Rig {
         let tls = tls.replace("ssl_ca: ", &format!("ssl_ca: {folder}/"));
         let db = format!("host: {host}\nport: {}\nuser: tls\npasswd: {PASSWORD}", self.server.access().port);
         let path = self.folder.path().join("db.ini");
-        std::fs::write(&path, format!("[db]\n{db}\ndb: {}\n{tls}\n{NO_SWEEP}\n", self.database.name())).unwrap();
+        write_private(&path, format!("[db]\n{db}\ndb: {}\n{tls}\n{NO_SWEEP}\n", self.database.name()));
         path
     }
 

@@ -1,6 +1,7 @@
 //! An account with exactly the rights that the scripts in `docs/grants` give, part by part.
 
 use super::database::{TestDatabase, TestServer};
+use super::private_file::write_private;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::path::PathBuf;
@@ -76,7 +77,7 @@ impl Account {
         let path = database.files().join(format!("{:08x}.ini", rand::random::<u32>()));
         let (port, user) = (self.server.port, &self.name);
         let db = format!("host: 127.0.0.1\nport: {port}\nuser: {user}\npasswd: {PASSWORD}\ndb: {}", self.database);
-        std::fs::write(&path, format!("[db]\n{db}\n{extra}\n")).unwrap();
+        write_private(&path, format!("[db]\n{db}\n{extra}\n"));
         path
     }
 }

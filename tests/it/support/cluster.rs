@@ -1,6 +1,7 @@
 //! Several servers with the same data, one of which takes writes: reached as an application that follows it does.
 
 use super::database::TestServer;
+use super::private_file::write_private;
 use super::server::OwnServer;
 use super::wait::eventually;
 use mysql_async::prelude::{FromRow, Queryable};
@@ -118,7 +119,7 @@ impl Cluster {
     pub fn ini_for(&self, hosts: &str, extra: &str) -> PathBuf {
         let path = self.files.path().join(format!("{:08x}.ini", rand::random::<u32>()));
         let text = format!("[db]\nhost: {hosts}\nuser: {USER}\npasswd: {PASSWORD}\ndb: {DATABASE}\n{extra}\n");
-        std::fs::write(&path, text).unwrap();
+        write_private(&path, text);
         path
     }
 }

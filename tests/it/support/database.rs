@@ -1,5 +1,6 @@
 //! A database of its own for each test, on the server that `test.sh` started.
 
+use super::private_file::write_private;
 use super::turn::Turn;
 use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts};
@@ -225,7 +226,7 @@ impl TestDatabase {
 
     fn write_ini(&self, db: &str) -> PathBuf {
         let path = self.files().join(format!("{:08x}.ini", rand::random::<u32>()));
-        std::fs::write(&path, format!("[db]\n{db}")).unwrap();
+        write_private(&path, format!("[db]\n{db}"));
         path
     }
 }

@@ -14,6 +14,7 @@ pub mod left_out;
 pub mod names;
 pub mod pair;
 pub mod place;
+pub mod private_file;
 pub mod proxy;
 pub mod receiver;
 pub mod server;
