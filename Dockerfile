@@ -3,7 +3,7 @@
 #   docker build -t strings-queue .
 #   docker run --rm -v "$PWD/db.ini:/etc/strings-queue/db.ini:ro" strings-queue check /etc/strings-queue/db.ini
 #
-# db.ini must be readable to user 65532, and `host` is not this machine's 127.0.0.1.
+# db.ini must be readable to user 65532 (so keep the password out of it: STRINGS_QUEUE_DB_PASSWD), and `host` is not this machine's 127.0.0.1.
 
 # This image has the C compiler, pkg-config and OpenSSL's headers that the build needs.
 FROM rust:1-bookworm AS build

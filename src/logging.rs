@@ -46,6 +46,8 @@ pub enum LoggingError {
     Thread(io::Error),
 }
 
+/// How they look.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 /// The lines on their way to stderr, once logging has begun.
 static LINES: OnceLock<Lines> = OnceLock::new();
 /// How long those that are left may take when the process ends, or when something breaks that may end it.
@@ -57,6 +59,7 @@ const OURS: &str = "strings_queue";
 /// Begins logging to stderr, panics too. `verbosity` is 0 for `info`, each step up or down one level more or less.
 pub fn init(format: LogFormat, verbosity: i8) -> Result<(), LoggingError> {
     let filter = filter(verbosity, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
+    FORMAT.get_or_init(|| format);
     let colours = format == LogFormat::Text && io::stderr().is_terminal();
     let lines = Lines::to(io::stderr(), tell_lost).map_err(LoggingError::Thread)?;
     let lines = LINES.get_or_init(|| lines);
@@ -73,8 +76,14 @@ pub fn flush() {
     }
 }
 
-/// Says the last that is to be said on stderr, as it is, after all lines. A stderr that takes nothing is not waited for long.
-pub fn say_last(text: &str) {
+/// Says the last that is to be said on stderr, after all lines: as it is, or as errors where a machine reads them. A stderr
+/// that takes nothing is not waited for long.
+pub fn say_last(lines_of_text: &[String]) {
+    if FORMAT.get() == Some(&LogFormat::Json) && tracing::enabled!(Level::ERROR) {
+        lines_of_text.iter().for_each(|line| tracing::error!("{line}"));
+        return flush();
+    }
+    let text: String = lines_of_text.iter().map(|line| format!("strings-queue: {line}\n")).collect();
     match LINES.get() {
         Some(lines) => drop(lines.clone().write_all(text.as_bytes())),
         // A stderr that can't be written to leaves nobody to tell.

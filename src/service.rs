@@ -97,7 +97,8 @@ async fn wait_for_tables(config: &Config, store: &Store) -> Result<(), ServiceEr
         match read_schema_state(&mut session).await.and_then(|state| state.require_current(&config.file)) {
             Ok(()) => return Ok(()),
             Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "the database is not there yet; trying again");
+                let database = config.database.way();
+                tracing::warn!(database, %error, "the database is not there yet; trying again");
                 tokio::time::sleep(pauses.next_pause()).await;
             }
             Err(error) => break error,

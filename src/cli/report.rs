@@ -28,12 +28,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 /// The error and its causes on one line; wrong settings have a line for each problem.
-fn told(error: &anyhow::Error) -> String {
+fn told(error: &anyhow::Error) -> Vec<String> {
     let text = format!("{error:#}");
     if is_caused_by::<ConfigError>(error) {
         return text.lines().map(line).collect();
     }
-    line(&text)
+    vec![line(&text)]
 }
 
 fn is_caused_by<E: std::error::Error + 'static>(error: &anyhow::Error) -> bool {
@@ -41,11 +41,10 @@ fn is_caused_by<E: std::error::Error + 'static>(error: &anyhow::Error) -> bool {
 }
 
 fn line(text: &str) -> String {
-    let mut line = "strings-queue: ".to_owned();
+    let mut line = String::new();
     for character in text.chars() {
         if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
     }
-    line.push('\n');
     line
 }
 
@@ -59,7 +58,7 @@ mod tests {
     #[test]
     fn an_error_is_one_line_with_all_its_causes() {
         let error = anyhow!("connection refused\n\u{1b}[31m").context("cannot reach db:3306");
-        assert_eq!(told(&error), "strings-queue: cannot reach db:3306: connection refused\\n\\u{1b}[31m\n");
+        assert_eq!(told(&error), ["cannot reach db:3306: connection refused\\n\\u{1b}[31m"]);
         assert_eq!(exit_code(&error), FAILED);
     }
 
@@ -67,7 +66,7 @@ mod tests {
     fn wrong_settings_have_a_line_each_and_exit_2() {
         let wrong = Config::parse(Path::new("db.ini"), "", &|_| None).map(drop);
         let error = wrong.context("before the start").unwrap_err();
-        assert_eq!(told(&error).lines().filter(|line| line.starts_with("strings-queue: ")).count(), 3);
+        assert_eq!(told(&error).len(), 3);
         assert_eq!(exit_code(&error), WRONG_USAGE);
     }
 }

@@ -9,7 +9,7 @@ pub(super) fn execute(arguments: &RunArguments) -> anyhow::Result<()> {
     let config = super::load_settings(&arguments.ini)?;
     check_settings(&config)?;
     run_until_signal(async |stop| {
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), database = config.database.way(), "starting");
         service::run(&config, stop).await?;
         tracing::info!("stopped");
         Ok(())

@@ -66,8 +66,20 @@ pub struct DatabaseConfig {
     pub name: String,
     /// `ssl_mode`.
     pub ssl_mode: SslMode,
-    /// `ssl_ca`: the certificates trusted to sign the server's (PEM); none means the machine's own.
+    /// `ssl_ca`: the certificates trusted to sign the server's (PEM); none means the public authorities.
     pub ssl_ca: Option<PathBuf>,
+}
+
+impl DatabaseConfig {
+    /// Where the server is: the hosts with their ports, or the socket.
+    #[must_use]
+    pub fn way(&self) -> String {
+        if let Some(socket) = &self.socket {
+            return socket.display().to_string();
+        }
+        let hosts: Vec<String> = self.hosts.iter().map(|at| format!("{}:{}", at.host, at.port)).collect();
+        hosts.join(", ")
+    }
 }
 
 /// A server's address.

@@ -35,7 +35,7 @@ fn target(address: IpAddr) -> IpAddr {
 
 /// The networks that are not called.
 pub(super) fn denied(reader: &mut Reader<'_>) -> NetworkSet {
-    let mut networks = Vec::new();
+    let mut networks: Vec<IpNet> = Vec::new();
     for item in reader.list(&HTTP_DENY_NETWORKS) {
         if let Some(network) = parse(&item) {
             networks.push(network);
@@ -45,7 +45,23 @@ pub(super) fn denied(reader: &mut Reader<'_>) -> NetworkSet {
             reader.problem(&HTTP_DENY_NETWORKS, problem);
         }
     }
+    // Whoever writes an empty list wants none.
+    let left_out: Vec<&str> = defaults()
+        .filter(|(_, network)| !networks.iter().any(|denied| denied.contains(network)))
+        .map(|(text, _)| text)
+        .collect();
+    if !networks.is_empty() && !left_out.is_empty() {
+        let left_out = left_out.join(", ");
+        let message =
+            format!("is used instead of the default, and leaves out {left_out}, where clouds keep their secrets");
+        reader.warn(&HTTP_DENY_NETWORKS, &message);
+    }
     NetworkSet(networks)
+}
+
+fn defaults() -> impl Iterator<Item = (&'static str, IpNet)> {
+    let default = HTTP_DENY_NETWORKS.default().unwrap_or_default();
+    default.split(", ").filter_map(|text| Some((text, parse(text)?)))
 }
 
 /// A network or a single address.

@@ -72,7 +72,9 @@ fn read_file(reader: &mut Reader<'_>, source: &Source) -> Option<Secret> {
 }
 
 fn warn_of_readers(reader: &mut Reader<'_>, key: &Setting, file: &Path) {
-    reader.warn(key, &format!("everybody on this machine may read it; `chmod o-r {}` mends that", file.display()));
+    let file = file.display();
+    let mend = format!("`chmod o-r {file}`, or the mode with which it is mounted, mends that");
+    reader.warn(key, &format!("everybody on this machine may read it; {mend}"));
 }
 
 #[cfg(test)]

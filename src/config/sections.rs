@@ -6,6 +6,9 @@ use super::{ApiConfig, BinlogConfig, DatabaseConfig, DispatchConfig, HostPort, H
 use super::{host, networks, passwords, statuses, tls};
 use crate::job::RetryPolicy;
 
+/// `timeout_secs` of a row that does not say (`schema.sql`).
+const DEFAULT_TIMEOUT_SECS: u32 = 60;
+
 pub(super) fn database(reader: &mut Reader<'_>) -> DatabaseConfig {
     let default_port = reader.whole(&known::DB_PORT).unwrap_or_default();
     let hosts: Vec<HostPort> = hosts(reader, &known::DB_HOST)
@@ -40,6 +43,9 @@ pub(super) fn api(reader: &mut Reader<'_>) -> ApiConfig {
                        line out";
         reader.problem(&known::API_HOSTS, message);
     }
+    if !hosts.is_empty() && user.is_none() && password.is_none() {
+        reader.warn(&known::API_HOSTS, "has no effect without user and passwd");
+    }
     ApiConfig { credentials: user.zip(password), hosts }
 }
 
@@ -54,7 +60,9 @@ fn check_credentials(reader: &mut Reader<'_>, user: Option<&str>, has_password: 
             reader.problem(&known::API_USER, "has no password; add passwd or passwd_file, or take the user out");
         }
         (None, true) if reader.entry(&known::API_USER).is_none() => {
-            reader.problem(&known::API_USER, "is missing though its password is given; add a line like `user: queue`");
+            let given = if password_written { "in the settings" } else { "in STRINGS_QUEUE_API_PASSWD" };
+            let message = format!("is missing though its password is given {given}; add a line like `user: queue`");
+            reader.problem(&known::API_USER, message);
         }
         _ => {}
     }
@@ -62,11 +70,17 @@ fn check_credentials(reader: &mut Reader<'_>, user: Option<&str>, has_password: 
 
 pub(super) fn http(reader: &mut Reader<'_>) -> HttpConfig {
     let (success_statuses, retry_statuses) = statuses::read(reader);
+    let max_timeout_secs = reader.whole(&known::HTTP_MAX_TIMEOUT).unwrap_or_default();
+    if (1..DEFAULT_TIMEOUT_SECS).contains(&max_timeout_secs) {
+        let message =
+            format!("jobs that name no timeout_secs ask for {DEFAULT_TIMEOUT_SECS}, and all of them fail for good");
+        reader.warn(&known::HTTP_MAX_TIMEOUT, &message);
+    }
     HttpConfig {
         connect_timeout: reader.seconds(&known::HTTP_CONNECT_TIMEOUT),
         max_redirects: whole_size(reader, &known::HTTP_MAX_REDIRECTS),
         max_response_bytes: whole_size(reader, &known::HTTP_MAX_RESPONSE_BYTES),
-        max_timeout_secs: reader.whole(&known::HTTP_MAX_TIMEOUT).unwrap_or_default(),
+        max_timeout_secs,
         success_statuses,
         retry_statuses,
         deny_networks: networks::denied(reader),

@@ -103,7 +103,7 @@ pub(super) static DB_SSL_CA: Setting = setting(
     "db",
     "ssl_ca",
     Optional("/etc/ssl/db-ca.pem"),
-    "who may sign the server's certificate (PEM); makes verify_ca the default; verify_identity can do without",
+    "who may sign the server's certificate (PEM); makes verify_ca the default; public authorities need none",
 );
 
 pub(super) static API_USER: Setting =
@@ -141,8 +141,8 @@ pub(super) static HTTP_MAX_TIMEOUT: Setting =
 pub(super) static HTTP_DENY_NETWORKS: Setting = setting(
     "http",
     "deny_networks",
-    Default("169.254.0.0/16, fe80::/10, fd00:ec2::254/128"),
-    "calls to addresses in these fail for good; as it stands, link-local ones, where clouds keep their secrets",
+    Default("169.254.0.0/16, fe80::/10, fd00:ec2::254, fd20:ce::254, 100.100.100.200"),
+    "calls to addresses in these fail for good; as it stands, those where clouds keep their secrets; keep them in yours",
 );
 pub(super) static HTTP_CA_FILE: Setting = setting(
     "http",

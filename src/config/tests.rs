@@ -102,6 +102,21 @@ fn a_list_of_hosts_for_the_credentials_that_was_emptied_is_no_list_of_all() {
 }
 
 #[test]
+fn what_is_harmful_or_without_effect_is_warned_of() {
+    let warned = |text: &str| parse(&format!("{SMALLEST}{text}")).unwrap().warnings.join("\n");
+    let told = warned("[http]\ndeny_networks: 10.0.0.0/8, 169.0.0.0/8, fe80::/10, fd00:ec2::254\n");
+    assert!(told.contains("leaves out fd20:ce::254, 100.100.100.200, where clouds"), "{told}");
+    for wanted in ["", "169.254.0.0/16, fe80::/10, fc00::/7, 100.64.0.0/10"] {
+        assert_eq!(warned(&format!("[http]\ndeny_networks: {wanted}\n")), "");
+    }
+    let told = warned("[http]\nmax_timeout_secs: 59\n");
+    assert!(told.contains("[http] max_timeout_secs: jobs that name no timeout_secs ask for 60"), "{told}");
+    assert_eq!(warned("[http]\nmax_timeout_secs: 60\n"), "");
+    assert!(warned("[api]\nhosts: a\n").contains("[api] hosts: has no effect without user and passwd"));
+    assert_eq!(warned("[api]\nuser: u\npasswd: p\nhosts: a\n"), "");
+}
+
+#[test]
 fn quotes_are_part_of_a_value_and_warned_of() {
     let config = parse(&format!("{SMALLEST}passwd: \"p\"")).unwrap();
     assert_eq!(config.database.password.unwrap().reveal(), "\"p\"");

@@ -20,6 +20,9 @@ pub(super) fn read(reader: &mut Reader<'_>, hosts: &[HostPort], by_socket: bool)
     let written = reader.text(&DB_SSL_MODE).and_then(|text| parse_mode(reader, &text));
     if by_socket {
         check_socket(reader, written);
+        if authorities.is_some() {
+            reader.warn(&DB_SSL_CA, "has no effect beside socket, which never leaves this machine");
+        }
         return (SslMode::Disabled, authorities);
     }
     let mode = written.unwrap_or_else(|| default_mode(hosts, authorities.is_some()));

@@ -3,7 +3,7 @@
 use super::network::{Denied, GuardedResolver, check_literal};
 use super::redirects::{SendError, redirect, target};
 use super::request::CallSpec;
-use crate::config::{ApiConfig, Config, NetworkSet};
+use crate::config::{ApiConfig, Config, NetworkSet, StatusSet};
 use crate::job::{Attempt, JobId};
 use bytes::Bytes;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -52,6 +52,8 @@ pub struct CallClient {
     api: ApiConfig,
     denied: Arc<NetworkSet>,
     max_redirects: usize,
+    /// What the settings say of these they say of redirects too: such a one is an answer.
+    listed: [StatusSet; 2],
     /// It knows no certificate authorities, for there are none.
     trusts_nobody: bool,
 }
@@ -66,7 +68,8 @@ impl CallClient {
             None => with_the_machines_authorities(config, &denied)?,
         };
         let (api, max_redirects) = (config.api.clone(), config.http.max_redirects);
-        Ok(CallClient { client, api, denied, max_redirects, trusts_nobody })
+        let listed = [config.http.success_statuses.clone(), config.http.retry_statuses.clone()];
+        Ok(CallClient { client, api, denied, max_redirects, listed, trusts_nobody })
     }
 
     /// Another one in this one's place. One that has lost the authorities, as where no more files can be opened, is none.
@@ -115,6 +118,9 @@ impl CallClient {
             let again = request.try_clone().map(Box::new);
             let sent = self.client.execute(*request).await;
             let response = sent.map_err(if redirects == 0 { SendError::Http } else { SendError::Behind })?;
+            if self.listed.iter().any(|statuses| statuses.contains(response.status().as_u16())) {
+                return Ok(response);
+            }
             let Some((target, mut next)) = target(&response)?.zip(again) else { return Ok(response) };
             if redirects == self.max_redirects {
                 return Err(SendError::TooMany(redirects));

@@ -43,7 +43,7 @@ pub enum Unusable {
     #[error("unusable http_method 'CONNECT': it asks for a tunnel through a proxy, not for a call")]
     Connect,
     /// The timeout is out of range.
-    #[error("unusable timeout_secs {timeout_secs}: it must be from 1 to {most}")]
+    #[error("unusable timeout_secs {timeout_secs}: it must be from 1 to {most} ([http] max_timeout_secs)")]
     Timeout {
         /// What the row has.
         timeout_secs: i32,

@@ -104,7 +104,7 @@ fn with_mend(error: StoreError) -> StoreError {
         Some(1451 | 1452 | 1830 | 1832 | 1833 | 3780) => "drop the foreign key, and add it again after the upgrade",
         _ => return error,
     };
-    StoreError::Schema(format!("{error}; {mend}, then run `strings-queue migrate` again"))
+    StoreError::Schema(format!("{error}; {mend}, then run `migrate` again"))
 }
 
 /// A statement adds its columns all together: where only some of them are there, they are somebody's own.
@@ -119,7 +119,7 @@ async fn refuse_foreign_columns(conn: &mut Conn, statement: &str) -> Result<(), 
     found.sort_unstable();
     Err(StoreError::Schema(format!(
         "queued_job has columns of its own named {}, as the upgrade would name new ones; rename them, then run \
-         `strings-queue migrate` again",
+         `migrate` again",
         found.join(", ")
     )))
 }

@@ -56,9 +56,9 @@ fn the_lines_to_watch_are_said_by_the_program() {
 async fn every_statement_runs() {
     let database = TestDatabase::with_schema().await;
     job().insert(&database).await;
-    let all = statements("Jobs in SQL");
-    assert_eq!(all.len(), 9);
-    for statement in all {
+    let (all, of_backups) = (statements("Jobs in SQL"), statements("Backups and copies"));
+    assert_eq!((all.len(), of_backups.len()), (10, 1));
+    for statement in all.into_iter().chain(of_backups) {
         database.execute(&statement).await;
     }
 }

@@ -9,7 +9,7 @@ use crate::store::server::Flavour;
 /// What an error at the first connection means, and what mends it.
 #[must_use]
 pub fn judge_connecting(database: &DatabaseConfig, error: &StoreError) -> Finding {
-    let what = format!("cannot connect to {}: {error}", way_to(database));
+    let what = format!("cannot connect to {}: {error}", database.way());
     let mend = match error {
         StoreError::Server { code, message } => mend_refusal(database, *code, message),
         StoreError::Deadline(_) => "see whether the server is overloaded, and whether a firewall drops packets".into(),
@@ -29,14 +29,6 @@ pub fn judge_connecting(database: &DatabaseConfig, error: &StoreError) -> Findin
     Finding::fault(Topic::Server, what, mend)
 }
 
-fn way_to(database: &DatabaseConfig) -> String {
-    if let Some(socket) = &database.socket {
-        return socket.display().to_string();
-    }
-    let hosts: Vec<String> = database.hosts.iter().map(|at| format!("{}:{}", at.host, at.port)).collect();
-    hosts.join(", ")
-}
-
 /// The server's error numbers are those of its error reference.
 fn mend_refusal(database: &DatabaseConfig, code: u16, message: &str) -> String {
     let account = account_in(message).unwrap_or_else(|| quoted_account(&format!("{}@%", database.user)));
@@ -47,7 +39,7 @@ fn mend_refusal(database: &DatabaseConfig, code: u16, message: &str) -> String {
         ),
         1044 => grants(database, &account),
         1049 => format!(
-            "mend [db] `db: …`, or:\nCREATE DATABASE {} CHARACTER SET utf8mb4;\nthen strings-queue migrate",
+            "mend [db] `db: …`, or:\nCREATE DATABASE {} CHARACTER SET utf8mb4;\nthen strings-queue migrate, with these settings",
             quoted_name(&database.name)
         ),
         1130 => format!("let the account come from this host:\nCREATE USER {account} IDENTIFIED BY '…';"),

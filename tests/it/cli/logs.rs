@@ -1,12 +1,13 @@
 //! Log lines: one for each event, as text or as JSON, as much as is asked for.
 
-use super::{NO_SWEEP, SOON};
+use super::{NO_SWEEP, SOON, run};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::receiver::{Answer, Receiver};
 use crate::support::service::{Service, program};
 use crate::support::wait::until;
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::time::Duration;
 
 /// A service that made these calls, one of each kind, and was stopped; its lines.
@@ -115,4 +116,27 @@ async fn verbose_shows_details_unless_the_environment_says_otherwise() {
     let part = tell(&["-q"], Some("strings_queue::dispatch=info,off")).await;
     assert!(levels(&part).contains(&"INFO"), "{:#?}", part.lines);
     assert!(!part.lines.iter().any(|line| line.contains("starting")), "{:#?}", part.lines);
+}
+
+#[tokio::test]
+async fn where_a_machine_reads_the_last_word_of_a_failure_is_for_it_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = folder.path().join("wrong.ini");
+    std::fs::write(&wrong, "[db]\nhots: x\n").unwrap();
+    for (ini, code, words) in
+        [(&wrong, 2, "[db] user: is missing"), (&folder.path().join("none.ini"), 2, "no such file")]
+    {
+        let ended = run([OsStr::new("--log-format"), OsStr::new("json"), OsStr::new("run"), ini.as_os_str()]).await;
+        let events: Vec<Value> = ended.stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        let told = |event: &&Value| event["level"] == "ERROR" && event["message"].as_str().unwrap().contains(words);
+        assert_eq!((ended.code, events.iter().filter(told).count()), (Some(code), 1), "{events:#?}");
+        let quiet = run([
+            OsStr::new("--log-format"),
+            OsStr::new("json"),
+            OsStr::new("-qq"),
+            OsStr::new("run"),
+            ini.as_os_str(),
+        ]);
+        assert!(quiet.await.stderr.contains(words), "an error");
+    }
 }

@@ -25,6 +25,8 @@ async fn link_local_and_metadata_addresses_are_denied_as_it_stands_however_they_
         ("[fe80::1]", "fe80::1"),
         ("[fd00:ec2::254]", "fd00:ec2::254"),
         ("[FD00:0ec2:0:0::0254]", "fd00:ec2::254"),
+        ("[fd20:ce::254]", "fd20:ce::254"),
+        ("100.100.100.200", "100.100.100.200"),
     ];
     for (host, address) in told {
         let seen = rig.finish(job().url(format!("http://{host}/latest/meta-data/"))).await;

@@ -44,6 +44,20 @@ async fn the_answer_at_the_end_of_a_redirect_counts() {
 }
 
 #[tokio::test]
+async fn a_redirect_whose_status_the_settings_list_is_an_answer() {
+    let rig = Rig::start("[http]\nsuccess_statuses: 200-299, 303\nretry_statuses: 302, 503\n").await;
+    let receiver = Receiver::start().await;
+    receiver.on("/done", Answer::redirect(303, "/end"));
+    receiver.on("/later", Answer::redirect(302, "/end"));
+    receiver.on("/moved", Answer::redirect(307, "/end"));
+    rig.finish(job().url(receiver.url("/done"))).await.assert_done();
+    rig.first_try(job().url(receiver.url("/later"))).await.assert_temporary();
+    assert!(receiver.requests_for("/end").is_empty());
+    rig.finish(job().url(receiver.url("/moved"))).await.assert_done();
+    assert_eq!(receiver.requests_for("/end").len(), 1);
+}
+
+#[tokio::test]
 async fn five_redirects_are_followed_and_a_sixth_is_not() {
     let (rig, receiver) = (Rig::start("").await, Receiver::start().await);
     chain(&receiver, 5);

@@ -79,7 +79,7 @@ async fn the_longest_timeout_is_a_setting() {
     rig.finish(job().url(receiver.url("/")).timeout(5)).await.assert_done();
     let seen = rig.finish(job().url(receiver.url("/")).timeout(6)).await;
     seen.assert_permanent();
-    assert_eq!(seen.response, "unusable timeout_secs 6: it must be from 1 to 5");
+    assert_eq!(seen.response, "unusable timeout_secs 6: it must be from 1 to 5 ([http] max_timeout_secs)");
 }
 
 #[tokio::test]

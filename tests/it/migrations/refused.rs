@@ -32,7 +32,7 @@ async fn what_stands_in_its_way_is_told_with_what_mends_it() {
     job().body("\u{e9}").insert(&database).await;
     database.execute("ALTER TABLE queued_job MODIFY body BLOB NULL; UPDATE queued_job SET body = X'E9'").await;
     let said = command("migrate", &database.ini("")).await;
-    let told = "mend the values that the column's new type can't hold, then run `strings-queue migrate` again";
+    let told = "mend the values that the column's new type can't hold, then run `migrate` again";
     assert!(said.code == Some(1) && said.stderr.contains(told), "{}", said.stderr);
     database.execute("UPDATE queued_job SET body = 'e'").await;
     migrate(&database).await;
