@@ -9,7 +9,7 @@ use mysql_async::{Conn, OptsBuilder};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use strings_queue::sandbox::{PrivateServer, SERVICE_USER, ServerOptions};
+use strings_queue::sandbox::{PrivateServer, SERVICE_USER, ServerOptions, write_private_file};
 use tempfile::TempDir;
 
 /// How long a slow handler takes.
@@ -145,7 +145,7 @@ impl Bench {
             self.server.password().reveal(),
             self.settings
         );
-        std::fs::write(&ini, text).unwrap();
+        write_private_file(&ini, &text).unwrap();
         let log = std::fs::File::create(self.log_file(number)).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_strings-queue"))
             .arg("run")
