@@ -1,9 +1,10 @@
 //! Backlog: which jobs are workable now or soon, oldest first, a page at a time.
 
+use super::bounds::within_deadline;
 use super::error::StoreError;
 use super::literals::id_list;
 use super::row::text;
-use super::session::{Session, within_deadline};
+use super::session::Session;
 use crate::job::{JobId, JobState};
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;

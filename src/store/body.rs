@@ -1,8 +1,9 @@
 //! Load the body of a claimed job that was too large to come with its claim.
 
+use super::bounds::within_deadline;
 use super::error::StoreError;
 use super::row::ClaimedJob;
-use super::session::{Session, within_deadline};
+use super::session::Session;
 use mysql_async::prelude::Queryable;
 
 /// The stored bytes; none when the row is no longer ours.

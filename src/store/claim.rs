@@ -3,12 +3,13 @@
 //! The log shows a row before SQL can see or lock it, so "no row" is no answer: every hinted id that was not
 //! claimed comes back with the reason, and the caller tries it again.
 
+use super::bounds::within_deadline;
 use super::claim_sql::{claim_around_locks_sql, claim_sql};
 use super::error::StoreError;
 use super::lone_claim;
 use super::row::{ClaimTerms, ClaimToken, ClaimedJob};
 use super::seen_row::{Asked, Missed, SeenRow};
-use super::session::{Lease, Session, within_deadline};
+use super::session::{Lease, Session};
 use super::transaction::rollback_sql;
 use crate::failpoints::failpoint;
 use crate::job::JobId;
@@ -53,7 +54,7 @@ pub async fn claim(
         return Ok(Claim::default());
     }
     let asked = Asked { token, at: Instant::now(), terms };
-    within_deadline(session.bounds(), async {
+    within_deadline(session.bounds().of_a_write(), async {
         failpoint!("before-claim", StoreError::Connection("a failpoint".to_owned()));
         let mut lease = session.lease().await?;
         let claim = loop {

@@ -1,8 +1,9 @@
 //! Columns: those of our tables as SQL tells them, for the log has no names.
 
+use super::bounds::within_deadline;
 use super::error::StoreError;
 use super::schema::state_type;
-use super::session::{Session, within_deadline};
+use super::session::Session;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 

@@ -1,8 +1,9 @@
 //! Enqueue: what applications do, for the sandbox's demo job.
 
+use super::bounds::within_deadline;
 use super::error::StoreError;
 use super::row::{column, text};
-use super::session::{Session, within_deadline};
+use super::session::Session;
 use crate::job::JobId;
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;

@@ -5,11 +5,12 @@
 //! them tells of a call that is still under way; it may have been written, and is looked for before it is sent again
 //! (`history.rs`).
 
+use super::bounds::within_deadline;
 use super::error::StoreError;
 use super::history::{HistoryLine, history_sql, history_sql_for};
 use super::literals::{UTF8, cut_at_char, id_list, quoted, quoted_json};
 use super::row::ClaimToken;
-use super::session::{Lease, Session, within_deadline};
+use super::session::{Lease, Session};
 use super::transaction::{begin_sql, commit_sql};
 use crate::failpoints::failpoint;
 use crate::job::{Attempt, Conclusion, JobId, JobState, ResultCode, messages};
@@ -59,7 +60,7 @@ pub async fn finish(
     lines: &[HistoryLine],
 ) -> Result<FinishReport, StoreError> {
     batch.sort_unstable_by_key(|finished| finished.id);
-    within_deadline(session.bounds(), async {
+    within_deadline(session.bounds().of_a_write(), async {
         failpoint!("before-finish", StoreError::Connection("a failpoint".to_owned()));
         let mut lease = session.lease().await?;
         let report = match lease.conn().query_drop(whole_sql(batch, lines)?).await.map_err(StoreError::from) {
@@ -83,7 +84,7 @@ pub async fn finish_around_locks(
     lines: &[HistoryLine],
 ) -> Result<FinishReport, StoreError> {
     batch.sort_unstable_by_key(|finished| finished.id);
-    within_deadline(session.bounds(), async {
+    within_deadline(session.bounds().of_a_write(), async {
         let mut lease = session.lease().await?;
         let report = finish_what_is_ours(&mut lease, batch, lines).await?;
         lease.keep();

@@ -1,8 +1,9 @@
 //! History: the lines of `queued_job_log`.
 
+use super::bounds::within_deadline;
 use super::error::StoreError;
 use super::literals::{id_list, quoted};
-use super::session::{Session, within_deadline};
+use super::session::Session;
 use crate::job::JobId;
 use mysql_async::prelude::Queryable;
 use std::collections::HashSet;

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod body;
+mod bounds;
 mod claim;
 mod claim_sql;
 mod columns;

@@ -4,11 +4,12 @@
 //! the holder's connection breaks, the server grants the lock to the one that waits: the lock is never free while
 //! we live, and we know at once. When we die, both connections go.
 
+use super::bounds::within_deadline;
 use super::error::StoreError;
-use super::session::{Session, within_deadline};
+use super::session::Session;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Waits for a lock, a year at most, as long as a session of ours may be idle. Sent anew sooner, it would be a statement
@@ -57,6 +58,8 @@ pub struct Owner {
     name: String,
     holder: Session,
     standby: Session,
+    /// The second connection could not be had when it was last tried.
+    lacks_standby: bool,
 }
 
 impl Owner {
@@ -77,7 +80,7 @@ impl Owner {
     /// Will hold the lock of that name, of letters that need no quoting, through the session and another like it.
     #[must_use]
     pub fn new(name: String, session: Session) -> Owner {
-        Owner { name, standby: session.another(), holder: session }
+        Owner { name, standby: session.another(), holder: session, lacks_standby: false }
     }
 
     /// The dispatcher's name.
@@ -121,17 +124,33 @@ impl Owner {
     async fn guard(&mut self, held: &watch::Sender<bool>) -> Result<(), StoreError> {
         self.hold().await?;
         held.send_replace(true);
+        let begun = Instant::now();
         let granted = tokio::select! {
-            granted = wait_for_lock(&mut self.standby, &self.name) => granted?,
+            granted = wait_for_lock(&mut self.standby, &self.name) => granted,
             // A lock on a server that nobody works with any more shows nothing.
-            () = self.holder.left_behind() => false,
+            () = self.holder.left_behind() => Ok(false),
         };
-        if granted {
-            tracing::warn!("the connection that held the dispatcher's lock broke; the second one holds it now");
-            std::mem::swap(&mut self.holder, &mut self.standby);
-            self.standby.disconnect();
+        match granted {
+            Ok(true) => {
+                tracing::warn!("the connection that held the dispatcher's lock broke; the second one holds it now");
+                std::mem::swap(&mut self.holder, &mut self.standby);
+                self.standby.disconnect();
+            }
+            Ok(false) => {}
+            Err(error) => self.lose_standby(&error, begun.elapsed() > RETAKE_PAUSE).await,
         }
         Ok(())
+    }
+
+    /// The lock may be held all the same. The first new try is made at once.
+    async fn lose_standby(&mut self, error: &StoreError, had_one: bool) {
+        if had_one || !self.lacks_standby {
+            tracing::warn!(%error, "a connection of the dispatcher's lock broke; making a new one");
+        } else {
+            tracing::debug!(%error, "there is no second connection for the dispatcher's lock");
+            tokio::time::sleep(RETAKE_PAUSE).await;
+        }
+        self.lacks_standby = true;
     }
 
     /// Lets the lock go with its connections.

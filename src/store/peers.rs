@@ -1,8 +1,9 @@
 //! Peers: the other dispatchers, as their rows and their locks show them.
 
+use super::bounds::within_deadline;
 use super::error::StoreError;
 use super::owner::wait_for_lock;
-use super::session::{Session, within_deadline};
+use super::session::Session;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Params, Row, Value};
 use std::time::Duration;

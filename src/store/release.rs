@@ -1,11 +1,12 @@
 //! Release: give claimed jobs back unharmed.
 
+use super::bounds::within_deadline;
 use super::error::StoreError;
 use super::history::HistoryLine;
 use super::literals::id_list;
 use super::literals::quoted;
 use super::row::ClaimToken;
-use super::session::{Lease, Session, within_deadline};
+use super::session::{Lease, Session};
 use super::transaction::{begin_sql, commit_sql};
 use crate::failpoints::failpoint;
 use crate::job::JobId;
@@ -30,7 +31,7 @@ pub async fn release(
         return Ok(Vec::new());
     }
     let ours = ours_sql(claims);
-    within_deadline(session.bounds(), async {
+    within_deadline(session.bounds().of_a_write(), async {
         let mut lease = session.lease().await?;
         failpoint!("before-release", StoreError::Connection("a failpoint".to_owned()));
         let (lock, write) = (lock_sql(&ours, "NOWAIT"), write_sql(lines, &ours));

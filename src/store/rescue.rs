@@ -3,10 +3,11 @@
 //! A live dispatcher holds the named lock of its name; the server frees it with the connection, however the
 //! process ended. So a lock that stays free is proof of death, and its jobs need not wait for their claims to expire.
 
+use super::bounds::within_deadline;
 use super::error::StoreError;
 use super::history::{HistoryLine, history_sql};
 use super::literals::id_list;
-use super::session::{Session, within_deadline};
+use super::session::{Lease, Session};
 use super::transaction::{begin_sql, commit_sql, rollback_sql};
 use super::writable::write_nothing;
 use crate::failpoints::failpoint;
@@ -54,19 +55,28 @@ pub struct Rescued {
 /// rows through the index on state; the second one locks through the primary key and looks again, under the lock,
 /// that they are abandoned and under the same claims.
 pub async fn rescue(session: &mut Session, ended: &[String], after: JobId) -> Result<Rescued, StoreError> {
-    within_deadline(session.bounds(), async {
+    let (settled, outstayed, mut found) = within_deadline(session.bounds().of_a_read(), async {
         let mut lease = session.lease().await?;
-        let outstayed = if lease.has_settled() && lease.has_written() { OUTSTAYED } else { NOBODYS };
+        let settled = lease.has_settled();
+        let outstayed = if settled && lease.has_written() { OUTSTAYED } else { NOBODYS };
         // They were found to have ended by their locks on another server, or before an outage.
-        let ended = if lease.has_settled() { ended } else { &[] };
-        let mut found = find_abandoned(lease.conn(), outstayed, ended, after).await?;
-        if found.is_empty() {
-            lease.keep();
-            return Ok(Rescued::default());
-        }
+        let ended = if settled { ended } else { &[] };
+        let found = find_abandoned(lease.conn(), outstayed, ended, after).await?;
+        lease.keep();
+        Ok((settled, outstayed, found))
+    })
+    .await?;
+    if found.is_empty() {
+        return Ok(Rescued::default());
+    }
+    within_deadline(session.bounds().of_a_write(), async {
         failpoint!("before-rescue", StoreError::Connection("a failpoint".to_owned()));
+        let mut lease = session.lease().await?;
+        if settled && !lease.has_settled() {
+            return Err(StoreError::Connection("the database was away, and others are still to come back".to_owned()));
+        }
         let mut stuck = Vec::new();
-        let locked = match rescue_of(lease.conn(), outstayed, &found).await {
+        let locked = match rescue_while_written(&mut lease, outstayed, &found).await {
             Err(error) if error.is_refused_data() => {
                 rescue_one_by_one(lease.conn(), outstayed, &mut found, &mut stuck).await?
             }
@@ -79,6 +89,22 @@ pub async fn rescue(session: &mut Session, ended: &[String], after: JobId) -> Re
         Ok(Rescued { jobs: locked.into_iter().map(|(job, _)| job).collect(), given_up, stuck, up_to })
     })
     .await
+}
+
+/// The statement that locks them may have waited for long, and nobody could write meanwhile: the results of calls that ended
+/// then go first.
+async fn rescue_while_written(
+    lease: &mut Lease<'_>,
+    outstayed: &str,
+    found: &[Abandoned],
+) -> Result<Vec<(JobId, bool)>, StoreError> {
+    let mut locked = lock_abandoned(lease.conn(), outstayed, found).await?;
+    if outstayed == OUTSTAYED && !lease.has_written() {
+        lease.conn().query_drop(rollback_sql()).await?;
+        locked = lock_abandoned(lease.conn(), NOBODYS, found).await?;
+    }
+    take_back(lease.conn(), &locked, &lines(found, &locked)).await?;
+    Ok(locked)
 }
 
 async fn rescue_of(

@@ -1,8 +1,9 @@
 //! Schema: whether the tables are the ones this version works with.
 
+use super::bounds::within_deadline;
 use super::error::StoreError;
 use super::server::require_supported;
-use super::session::{Session, within_deadline};
+use super::session::Session;
 use crate::job::JobState;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;

@@ -1,7 +1,8 @@
 //! Server: what the database server is and how its log is set up.
 
+use super::bounds::within_deadline;
 use super::error::StoreError;
-use super::session::{Session, within_deadline};
+use super::session::Session;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use std::collections::HashMap;

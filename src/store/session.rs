@@ -1,26 +1,18 @@
 //! One connection with a role of its own, opened when it is needed and replaced when it broke.
 
+use super::bounds::{Bounds, OPENING};
 use super::error::StoreError;
-use super::options::TABLE_WAIT_SECS;
 use super::servers::{Landed, Prepared, Servers};
 use crate::config::HostPort;
 use mysql_async::Conn;
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// How long one deed (its statements together) may take before its connection is given up.
-pub(super) const DEED_DEADLINE: Duration = Duration::from_secs(30);
-/// As long as a statement waits for a table; and how long deeds may do so in vain, one after the other.
-const TABLE_WAIT: Duration = Duration::from_secs(TABLE_WAIT_SECS as u64);
-const IN_VAIN_MILLIS: u64 = 2_000 * TABLE_WAIT_SECS as u64;
 /// How long after nobody could write no claim of a dispatcher that lives counts as outstayed: its results wait, for the
 /// longest pause between two tries at most.
 const ALL_WRITTEN: Duration = Duration::from_secs(10);
-/// In place of a number of moves: no connection yet.
-const OPENING: u64 = u64::MAX;
 
 /// How long it may take to end a connection properly.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -68,8 +60,7 @@ impl Session {
 
     /// What bounds this session's next deed.
     pub(super) fn bounds(&self) -> Bounds {
-        let (servers, at, in_vain) = (Arc::clone(&self.servers), Arc::clone(&self.at), Arc::clone(&self.in_vain));
-        Bounds { servers, at, in_vain, writes: true }
+        Bounds::new(Arc::clone(&self.servers), Arc::clone(&self.at), Arc::clone(&self.in_vain))
     }
 
     /// Returns when this connection leads to a server that is used no longer; at once when there is none.
@@ -165,123 +156,5 @@ impl Lease<'_> {
     pub(super) fn keep(self) {
         self.session.servers.hear();
         self.session.landed = Some(self.landed);
-    }
-}
-
-/// What bounds a deed: time, and that its server is the one that is used.
-pub(super) struct Bounds {
-    servers: Arc<Servers>,
-    at: Arc<AtomicU64>,
-    in_vain: Arc<AtomicU64>,
-    /// Whether its success shows that the server takes writes.
-    writes: bool,
-}
-
-impl Bounds {
-    /// The same for a deed that only reads.
-    pub(super) fn of_a_read(self) -> Bounds {
-        Bounds { writes: false, ..self }
-    }
-
-    /// Takes in how a deed ended. Where one is not answered, or deeds wait for a table again and again, as they do where
-    /// nobody can write, another server is looked for.
-    fn ended(&self, error: Option<&StoreError>, took: Duration) {
-        if self.writes && error.is_some_and(|error| leaves_unwritten(error, took)) {
-            self.servers.leave_unwritten();
-        }
-        if self.is_suspect(error, took) {
-            self.servers.suspect(self.at.load(Ordering::Relaxed));
-        }
-    }
-
-    fn is_suspect(&self, error: Option<&StoreError>, took: Duration) -> bool {
-        let Some(error) = error else {
-            if self.writes {
-                self.in_vain.store(0, Ordering::Relaxed);
-            }
-            return false;
-        };
-        if waited_for_a_table(error, took) {
-            let waited = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            if self.in_vain.fetch_add(waited, Ordering::Relaxed).saturating_add(waited) < IN_VAIN_MILLIS {
-                return false;
-            }
-            self.in_vain.store(0, Ordering::Relaxed);
-            return true;
-        }
-        matches!(error, StoreError::Deadline(_))
-    }
-
-    /// Returns when the deed's connection leads to a server that is used no longer.
-    pub(super) async fn left_behind(&self) {
-        loop {
-            let (moves, at) = (self.servers.moves(), self.at.load(Ordering::Relaxed));
-            // The deed itself may be the one that moves: it is opening then, or there already.
-            if at != OPENING && at != moves {
-                return;
-            }
-            self.servers.moved_since(moves).await;
-        }
-    }
-}
-
-/// A row is seldom waited for as long.
-fn waited_for_a_table(error: &StoreError, took: Duration) -> bool {
-    error.code() == Some(1205) && took >= TABLE_WAIT
-}
-
-/// Whether a deed that failed so shows that nobody could write meanwhile.
-fn leaves_unwritten(error: &StoreError, took: Duration) -> bool {
-    error.says_no_writes() || matches!(error, StoreError::Deadline(_)) || waited_for_a_table(error, took)
-}
-
-/// Bounds a deed in time: past the deadline it is dropped, and its connection with it. The same when another session
-/// has found that the server is to be used no longer: a server that vanished would let each wait on its own.
-pub(super) async fn within_deadline<T>(
-    bounds: Bounds,
-    deed: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let begun = Instant::now();
-    let deed = tokio::time::timeout(DEED_DEADLINE, deed);
-    tokio::select! {
-        biased;
-        done = deed => {
-            let done = done.unwrap_or_else(|_| Err(StoreError::Deadline(DEED_DEADLINE.as_secs())));
-            bounds.ended(done.as_ref().err(), begun.elapsed());
-            done
-        }
-        () = bounds.left_behind() => Err(StoreError::Connection("its server is used no longer".to_owned())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-    use std::path::Path;
-
-    #[test]
-    fn a_server_whose_tables_are_waited_for_in_vain_is_suspect_and_one_with_locked_rows_is_not() {
-        let settings = Config::parse(Path::new("db.ini"), "[db]\nhost: a, b\nuser: u\ndb: d", &|_| None).unwrap();
-        let session = Session::new(Arc::new(Servers::new(settings.database)));
-        let (write, read) = (session.bounds(), session.bounds().of_a_read());
-        let conflict = StoreError::Server { code: 1205, message: String::new() };
-        let after = |seconds| write.is_suspect(Some(&conflict), Duration::from_secs(seconds));
-        assert!(!after(11) && !after(13) && !after(11));
-        assert!(!read.is_suspect(None, Duration::ZERO) && after(13), "reads show nothing");
-        assert!(!after(13) && !write.is_suspect(None, Duration::ZERO) && !after(13), "it could write meanwhile");
-        assert!(write.is_suspect(Some(&StoreError::Deadline(30)), DEED_DEADLINE));
-    }
-
-    #[test]
-    fn results_have_some_time_after_nobody_could_write() {
-        let settings = Config::parse(Path::new("db.ini"), "[db]\nhost: a\nuser: u\ndb: d", &|_| None).unwrap();
-        let session = Session::new(Arc::new(Servers::new(settings.database)));
-        let failed = |code| StoreError::Server { code, message: String::new() };
-        session.bounds().ended(Some(&failed(1205)), Duration::from_secs(1));
-        session.bounds().of_a_read().ended(Some(&failed(1290)), Duration::ZERO);
-        assert!(session.has_written() && session.has_settled());
-        session.bounds().ended(Some(&failed(1290)), Duration::ZERO);
-        assert!(!session.has_written() && session.has_settled());
     }
 }

@@ -4,8 +4,8 @@
 //! long as it keeps the connection, which may idle for ever. So in such a transaction it may be silent for no longer
 //! than a deed may take.
 
+use super::bounds::DEED_DEADLINE;
 use super::options::WAIT_TIMEOUT_SECS;
-use super::session::DEED_DEADLINE;
 
 /// Begins one. Gives two empty results.
 pub(super) fn begin_sql() -> String {

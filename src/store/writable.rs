@@ -1,7 +1,8 @@
 //! Writable: whether the jobs' table takes our writes at all, so that what is refused is the fault of rows.
 
+use super::bounds::within_deadline;
 use super::error::StoreError;
-use super::session::{Session, within_deadline};
+use super::session::Session;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 

@@ -200,7 +200,8 @@ impl Dispatcher {
         if job.due_in_micros <= 0 {
             self.timers.cancel(job.id);
             self.add(job.id);
-        } else if self.parts.mode == Mode::Serve {
+        } else if self.parts.mode == Mode::Serve && !self.misses.contains_key(&job.id) {
+            // One that is looked for may have become due since this was read.
             self.set_timer(job.id, Instant::now() + job.due_in());
         }
     }

@@ -1,11 +1,12 @@
 //! The facts: what the server says of itself, of our account and of our tables.
 
 use super::probes::{self, Probe, Tried};
+use crate::store::bounds::within_deadline;
 use crate::store::error::StoreError;
 use crate::store::grants::quoted_account;
 use crate::store::schema::{SchemaState, schema_state};
 use crate::store::server::{Flavour, LogHead, ServerFacts, log_status_sql, server_facts};
-use crate::store::session::{Session, within_deadline};
+use crate::store::session::Session;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 

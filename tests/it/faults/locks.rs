@@ -132,6 +132,46 @@ async fn a_dispatcher_that_looks_dead_to_another_claims_nothing_until_it_has_its
     }
 }
 
+/// Its second connection is ended by somebody, as one that has run for long, and no new one is to be had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispatcher_that_has_its_lock_and_no_second_connection_for_it_works_on_in_peace() {
+    let (database, receiver) = stage().await;
+    let proxy = Proxy::start(database.server().address()).await;
+    let mut service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
+    let mut other = following(&database.ini(NO_SWEEP)).await;
+    // Both have worked, and know of each other.
+    job().url(receiver.url("/work")).insert_times(&database, 200).await;
+    receiver.wait_for(200, Duration::from_secs(20)).await;
+    let of = |service: &Service| format!("claimed_by LIKE '%:{}:%'", service.pid().as_raw_pid());
+    let named = format!("SELECT MAX(claimed_by) FROM queued_job WHERE {}", of(&service));
+    let dispatcher: String = database.query_one(&named).await;
+    proxy.refuse().await;
+    let holder = lock_holder(&database, &dispatcher).await.expect("it has its lock");
+    let ours = format!("CONNECTION_ID() <> ID AND INFO LIKE '%GET_LOCK%' AND INFO NOT LIKE '%{}%'", "CONNECTION_ID");
+    let waiting = format!("SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND {ours}");
+    let waiting: Vec<u64> = database.query(&waiting).await;
+    for connection in waiting.iter().filter(|connection| **connection != holder) {
+        kill(&database, *connection).await;
+    }
+    let before = receiver.count();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    job().url(receiver.url("/work")).insert_times(&database, 200).await;
+    receiver.wait_for(before + 200, Duration::from_secs(20)).await;
+    let lines = service.lines();
+    let told = lines.iter().filter(|line| line.contains("a connection of the dispatcher's lock broke")).count();
+    assert!((1..=4).contains(&told), "{told} times");
+    let claims = format!("SELECT COUNT(*) FROM queued_job WHERE id > 200 AND {}", of(&service));
+    assert!(database.query_one::<u64>(&claims).await > 0, "it claims on");
+    assert_eq!(lock_holder(&database, &dispatcher).await, Some(holder));
+    proxy.accept().await;
+    let found = check(&database, &receiver, &Written::default()).await;
+    assert_eq!((found.calls, found.extra_calls, found.taken_back), (400, 0, 0), "{found:?}");
+    for service in [&mut service, &mut other] {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+        ledger::assert_lost_only_to(service, &ledger::BROKEN);
+    }
+}
+
 /// One of its rows can neither be finished nor taken back. It lives, and what else it has is taken back when it dies.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dispatcher_that_has_a_row_that_nobody_can_take_back_is_watched_as_before() {

@@ -10,6 +10,8 @@ use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::receiver::Gate;
 use crate::support::server::OwnServer;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 use std::time::{Duration, Instant};
 
 /// So many results wait for the database: they are not written by the first statement that it takes.
@@ -19,25 +21,39 @@ const CALLS: usize = 400;
 const AT_ONCE: usize = 20;
 const MANY_CALLS: &str = "max_in_flight: 1000\nmax_in_flight_per_host: 1000\n";
 
-/// The database is gone, or it is there and takes no writes.
+/// The database is gone, or it is there and takes no writes: it refuses them, or has them wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outage {
     Gone,
     ReadOnly,
+    /// Somebody reads tables that nobody is to change meanwhile, as for a backup. Plain reads go on.
+    Locked,
+    /// An application has locked all lines, and where more would come.
+    LinesLocked,
 }
 
 impl Outage {
-    async fn begin(self, server: &mut OwnServer, database: &TestDatabase) {
+    async fn begin(self, server: &mut OwnServer, database: &TestDatabase, somebody: &mut Conn) {
         match self {
             Outage::Gone => server.kill().await,
             Outage::ReadOnly => database.execute("SET GLOBAL read_only = 1").await,
+            Outage::LinesLocked => {
+                let lock = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION; \
+                            SELECT COUNT(*) FROM queued_job_log FOR UPDATE";
+                somebody.query_drop(lock).await.unwrap();
+            }
+            Outage::Locked => {
+                somebody.query_drop("LOCK TABLES queued_job READ, queued_job_log READ").await.unwrap();
+            }
         }
     }
 
-    async fn end(self, server: &mut OwnServer, database: &TestDatabase) {
+    async fn end(self, server: &mut OwnServer, database: &TestDatabase, mut somebody: Conn) {
         match self {
             Outage::Gone => server.start_again().await,
             Outage::ReadOnly => database.execute("SET GLOBAL read_only = 0").await,
+            Outage::Locked => somebody.query_drop("UNLOCK TABLES").await.unwrap(),
+            Outage::LinesLocked => somebody.query_drop("COMMIT").await.unwrap(),
         }
     }
 
@@ -58,12 +74,12 @@ impl Outage {
             }
         }
         receiver.wait_for(CALLS, Duration::from_secs(8)).await;
-        let down = Instant::now();
-        self.begin(&mut server, &database).await;
+        let (down, mut somebody) = (Instant::now(), database.conn().await);
+        self.begin(&mut server, &database, &mut somebody).await;
         gate.open();
-        // Their claims end ten seconds after they were made.
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        self.end(&mut server, &database).await;
+        // Their claims end ten seconds after they were made, and a statement waits for a table for twelve.
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        self.end(&mut server, &database, somebody).await;
         let outage = down.elapsed();
         let found = check(&database, &receiver, &Written::default()).await;
         assert_eq!((found.calls, found.taken_back), (u32::try_from(CALLS).unwrap(), 0), "{found:?}");
@@ -87,5 +103,20 @@ async fn results_of_calls_that_ended_in_an_outage_longer_than_their_claims_are_w
 async fn results_of_calls_that_ended_while_nobody_could_write_are_written() {
     for _ in 0..times(1, 8) {
         Outage::ReadOnly.leaves_results_to_be_written().await;
+    }
+}
+
+/// The rescue's own statement waits beside the results, and comes first.
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_calls_that_ended_while_everybodys_writes_had_to_wait_are_written() {
+    for _ in 0..times(1, 8) {
+        Outage::Locked.leaves_results_to_be_written().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_calls_that_ended_while_no_line_could_be_written_are_written() {
+    for _ in 0..times(0, 8) {
+        Outage::LinesLocked.leaves_results_to_be_written().await;
     }
 }
