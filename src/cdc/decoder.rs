@@ -54,11 +54,13 @@ pub(super) struct Decoder {
     tables: OurTables,
     layout: Arc<LayoutSlot>,
     checksums: bool,
+    /// Our table was named, and rows of it are still to come.
+    rows_to_come: bool,
 }
 
 impl Decoder {
     pub(super) fn new(name: TableName, layout: Arc<LayoutSlot>) -> Self {
-        Decoder { tables: OurTables::new(name), layout, checksums: false }
+        Decoder { tables: OurTables::new(name), layout, checksums: false, rows_to_come: false }
     }
 
     /// The body of an event as it comes from the wire: without its header and checksum.
@@ -72,6 +74,7 @@ impl Decoder {
     pub(super) fn format(&mut self, body: &[u8]) {
         self.checksums = body.last() == Some(&1);
         self.tables.forget();
+        self.rows_to_come = false;
     }
 
     /// Whether these are rows of other tables, told from the header and the first bytes of the body.
@@ -87,15 +90,16 @@ impl Decoder {
                 if self.tables.map(body).is_none() {
                     work.sweep(SweepCause::Unreadable);
                 }
+                self.rows_to_come |= rows::table_number(body).is_some_and(|number| self.tables.get(number).is_some());
                 Change::Nothing
             }
             kind::QUERY => self.statement(Logged::read(body, 0), work),
             kind::QUERY_COMPRESSED => self.compressed_statement(body, work),
             kind::EXECUTE_LOAD_QUERY => self.statement(Logged::read(body, MORE_IN_LOAD), work),
             kind::XID => Change::End,
-            kind::GTID | kind::ANONYMOUS_GTID | kind::TAGGED_GTID => Change::Group { open: false },
+            kind::GTID | kind::ANONYMOUS_GTID | kind::TAGGED_GTID => self.group(false),
             // Sequence number 8, domain 4, flags 1 (MariaDB, "GTID_EVENT").
-            kind::MARIADB_GTID => Change::Group { open: body.get(12).is_none_or(|flags| flags & STANDALONE == 0) },
+            kind::MARIADB_GTID => self.group(body.get(12).is_none_or(|flags| flags & STANDALONE == 0)),
             kind::XA_PREPARE => {
                 let (one_phase, xid) = Xid::prepared(body).map_or((false, None), |(phase, xid)| (phase, Some(xid)));
                 Change::Prepare { one_phase, xid }
@@ -108,13 +112,22 @@ impl Decoder {
             other => {
                 if let Some(form) = Form::of(other) {
                     self.rows(form, body, work);
+                } else if self.rows_to_come && !kind::is_known(other) {
+                    // They may be in it: MariaDB 12.3 can write long ones in pieces (`PARTIAL_ROW_DATA_EVENT`, MDEV-32570).
+                    work.sweep(SweepCause::Unreadable);
                 }
                 Change::Nothing
             }
         }
     }
 
-    fn rows(&self, form: Form, body: &[u8], work: &mut Work) {
+    fn group(&mut self, open: bool) -> Change {
+        self.rows_to_come = false;
+        Change::Group { open }
+    }
+
+    fn rows(&mut self, form: Form, body: &[u8], work: &mut Work) {
+        self.rows_to_come = false;
         if form.deed == Deed::Delete {
             return;
         }

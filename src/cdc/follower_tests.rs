@@ -69,6 +69,21 @@ fn rows_that_can_not_be_read_ask_for_a_sweep() {
     assert_eq!((hints.jobs, hints.sweep), (vec![], Some(SweepCause::Unreadable)));
 }
 
+/// As rows in pieces are.
+#[test]
+fn what_nobody_knows_in_place_of_our_rows_asks_for_a_sweep() {
+    let sweep_after = |table, unknown: &[Vec<u8>]| {
+        let gtid = event(kind::MARIADB_GTID, 300, &[0; 19]);
+        let map = event(kind::TABLE_MAP, 400, &table_map(7, "shop", table));
+        hints_after(&[&[gtid, map][..], unknown, &[event(kind::XID, 531, &[0; 8])]].concat()).sweep
+    };
+    let pieces = [event(172, 450, &[1; 50]), event(172, 500, &[2; 50])];
+    assert_eq!(sweep_after("queued_job", &pieces), Some(SweepCause::Unreadable));
+    assert_eq!(sweep_after("other", &pieces), None);
+    let rows = event(kind::WRITE_ROWS_V1, 440, &rows_body(kind::WRITE_ROWS_V1, &[Row::available(3)]));
+    assert_eq!(sweep_after("queued_job", &[rows, event(172, 480, &[1; 40])]), None);
+}
+
 #[test]
 fn a_table_that_does_not_fit_is_asked_for_anew() {
     let (mut follower, around) = testing::follower();

@@ -202,7 +202,8 @@ impl Watcher {
             }
         };
         self.followed.set(None);
-        if matches!(error, StreamError::Silent(_)) {
+        // A position that was asked for is not there: one address may have led the stream to another server.
+        if matches!(error, StreamError::Silent(_)) || error.is_position_lost() {
             self.source.reconnect().await;
         }
         let lived = opened.get().map(Instant::elapsed);

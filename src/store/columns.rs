@@ -23,7 +23,8 @@ pub struct LoggedColumns {
 /// Reads the columns of `queued_job`.
 ///
 /// `MariaDB` keeps a hidden column, behind all others, for each unique key over a text (`HASH` among its indexes, and
-/// nowhere else to be seen): those come last, by names of ours.
+/// nowhere else to be seen), and two for a table that keeps its former rows (`SYSTEM VERSIONING` without columns of its own
+/// for the times): those come last, by names of ours.
 ///
 /// The log shows a change of the table before the information schema does; reading from the table first waits
 /// until the change is done.
@@ -42,8 +43,10 @@ pub async fn read_columns(session: &mut Session) -> Result<LoggedColumns, StoreE
             columns.names.push(name);
         }
         if !columns.names.is_empty() {
-            let hidden: Option<u64> = lease.conn().query_first(HASHED_KEYS).await?;
-            columns.names.extend((1..=hidden.unwrap_or_default()).map(|number| format!("(hidden {number})")));
+            let hashed: Option<u64> = lease.conn().query_first(HASHED_KEYS).await?;
+            let versioned: Option<u64> = lease.conn().query_first(VERSIONED).await?;
+            let hidden = hashed.unwrap_or_default() + 2 * versioned.unwrap_or_default();
+            columns.names.extend((1..=hidden).map(|number| format!("(hidden {number})")));
         }
         lease.keep();
         Ok(columns)
@@ -74,6 +77,12 @@ const COLUMNS_AND_TYPES: &str = "SELECT COLUMN_NAME, COLUMN_TYPE FROM informatio
 
 const HASHED_KEYS: &str = "SELECT COUNT(DISTINCT INDEX_NAME) FROM information_schema.STATISTICS \
     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'queued_job' AND INDEX_TYPE = 'HASH'";
+
+/// How many tables of that kind there are by that name.
+const VERSIONED: &str = "SELECT COUNT(*) FROM information_schema.TABLES AS t WHERE t.TABLE_SCHEMA = DATABASE() \
+    AND t.TABLE_NAME = 'queued_job' AND t.TABLE_TYPE = 'SYSTEM VERSIONED' AND NOT EXISTS (SELECT 1 \
+    FROM information_schema.COLUMNS AS c WHERE c.TABLE_SCHEMA = t.TABLE_SCHEMA AND c.TABLE_NAME = t.TABLE_NAME \
+    AND c.GENERATION_EXPRESSION = 'ROW START')";
 
 pub(super) async fn columns_of(conn: &mut Conn, table: &str) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT COLUMN_NAME FROM information_schema.COLUMNS \

@@ -56,7 +56,8 @@ const VARIABLES: &str = "'version', 'log_bin', 'binlog_format', 'binlog_row_imag
     'server_uuid', 'hostname', 'port', 'lower_case_table_names', 'wait_timeout', 'max_allowed_packet', \
     'super_read_only', 'sync_binlog', 'innodb_flush_log_at_trx_commit', 'binlog_expire_logs_seconds', 'wsrep_on', \
     'log_slave_updates', 'log_replica_updates', 'group_replication_group_name', 'group_replication_start_on_boot', \
-    'group_replication_unreachable_majority_timeout', 'group_replication_single_primary_mode'";
+    'group_replication_unreachable_majority_timeout', 'group_replication_single_primary_mode', \
+    'binlog_storage_engine'";
 
 impl ServerFacts {
     /// Reads the settings from the server.

@@ -18,6 +18,13 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
             "mend what its error log says, such as a full disk or a folder that it may not write to; then restart it";
         return vec![Finding::fault(Topic::Log, what, mend)];
     }
+    let engine = facts.server.variable("binlog_storage_engine");
+    if !engine.is_empty() {
+        let what =
+            format!("binlog_storage_engine is {engine}: such a log is followed by GTID alone, which is not built yet");
+        let mend = "take binlog_storage_engine out of the option file, then restart the server";
+        return vec![Finding::fault(Topic::Log, what, mend)];
+    }
     let filtered = facts.log.as_ref().ok().and_then(Option::as_ref).and_then(|log| filter(log, &facts.database));
     let all = [format(&facts.server), image(&facts.server), filtered, expiry(&facts.server)];
     all.into_iter().flatten().collect()
