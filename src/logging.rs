@@ -80,10 +80,12 @@ pub fn flush() {
 /// that takes nothing is not waited for long.
 pub fn say_last(lines_of_text: &[String]) {
     if FORMAT.get() == Some(&LogFormat::Json) && tracing::enabled!(Level::ERROR) {
-        lines_of_text.iter().for_each(|line| tracing::error!("{line}"));
+        for line in lines_of_text {
+            tracing::error!("{line}");
+        }
         return flush();
     }
-    let text: String = lines_of_text.iter().map(|line| format!("strings-queue: {line}\n")).collect();
+    let text = lines_of_text.iter().flat_map(|line| ["strings-queue: ", line, "\n"]).collect::<String>();
     match LINES.get() {
         Some(lines) => drop(lines.clone().write_all(text.as_bytes())),
         // A stderr that can't be written to leaves nobody to tell.
