@@ -121,6 +121,38 @@ async fn idle_services_leave_a_server_that_takes_no_writes_any_more() {
     receiver.wait_for(1, SOON).await;
 }
 
+/// One address leads to another server from now on, and the old one still takes writes: our connections to it stand. The
+/// one that reads the log breaks, and comes to the other, which has no such place in its log. Nobody works on two.
+#[tokio::test]
+async fn a_stream_that_comes_to_another_server_behind_one_address_takes_all_connections_there() {
+    let pair = Pair::start().await;
+    let receiver = Receiver::start().await;
+    let proxy = Proxy::start(pair.cluster.access(0).address()).await;
+    // Files of these numbers the other one has not.
+    pair.cluster.execute_on(0, "FLUSH BINARY LOGS; FLUSH BINARY LOGS; FLUSH BINARY LOGS").await;
+    let service = following(&pair.cluster.ini_for(&proxy.address().to_string(), NO_SWEEP)).await;
+    pair.promote().await;
+    proxy.lead_to(pair.cluster.access(1).address());
+    let mut conn = Conn::new(pair.cluster.opts(0)).await.unwrap();
+    let readers: Vec<u64> = conn
+        .query(
+            "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%' AND USER <> 'sq_replica'",
+        )
+        .await
+        .unwrap();
+    for reader in readers {
+        conn.query_drop(format!("KILL {reader}")).await.unwrap();
+    }
+    service.wait_for_line("working on another server now", SOON).await;
+    until("the log is followed there", SOON, async || count(&service, "following the log") == 2).await;
+    let row = format!("('post', '{}', 'x')", receiver.url("/"));
+    pair.cluster
+        .execute_on(1, &format!("INSERT INTO {DATABASE}.queued_job (http_method, url, body) VALUES {row}"))
+        .await;
+    receiver.wait_for(1, SOON).await;
+    all_stop([service]).await;
+}
+
 fn slow_calls(receiver: &Receiver) -> usize {
     receiver.requests().iter().filter(|request| request.path.starts_with(SLOW)).count()
 }
