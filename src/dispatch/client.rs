@@ -19,14 +19,16 @@ const ANCESTOR_JOB_ID: HeaderName = HeaderName::from_static("x-bitlancer-job-id"
 const JOB_ID: HeaderName = HeaderName::from_static("strings-queue-job-id");
 const ATTEMPT: HeaderName = HeaderName::from_static("strings-queue-attempt");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// How long an unused connection to a handler is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How long an unused connection to a handler is kept: less than handlers do (many of them five seconds). One that is closed
+/// there just as a request goes out breaks that call, and nobody can tell whether it was begun.
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// How long a handler may leave unread what it was sent, as a large body that waits for a free worker; and how long one that
 /// vanished may be waited for. The library would allow 30 seconds, whatever time the call has.
 const UNREAD_FOR: Duration = Duration::from_secs(300);
-/// How often a connection of HTTP/2 is asked whether it lives, and how long it may take to answer: a handler that computes
-/// for a while, and does nothing beside that, is alive.
-const PING_EVERY: Duration = Duration::from_secs(5);
+/// After how long a silence during a call a connection of HTTP/2 is asked whether it lives, and how long it may take to answer:
+/// a handler that computes for a while, and does nothing beside that, is alive. Some handlers count the questions, and close
+/// the connection of who asks too often (Tomcat takes some ten of them, "overheadCountFactor" in its manual).
+const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The HTTP client could not be made.
@@ -151,7 +153,7 @@ fn builder(config: &Config, denied: &Arc<NetworkSet>) -> ClientBuilder {
         // One connection of HTTP/2 carries many calls: a dead one must not swallow them until TCP gives it up.
         .http2_keep_alive_interval(PING_EVERY)
         .http2_keep_alive_timeout(PING_TIMEOUT)
-        .http2_keep_alive_while_idle(true)
+        .http2_keep_alive_while_idle(false)
         // It would tell the next host the URL of the one before, secrets and all.
         .referer(false)
         .dns_resolver(Arc::new(GuardedResolver::new(Arc::clone(denied))))

@@ -6,10 +6,22 @@ use crate::support::factory::job;
 use crate::support::receiver::{Answer, Received, Receiver};
 use crate::support::service::{Service, program};
 use mysql_async::Value;
+use std::time::Duration;
 
 async fn sent(rig: &Rig, receiver: &Receiver, row: crate::support::factory::JobRow) -> Received {
     rig.finish(row).await.assert_done();
     receiver.requests().pop().unwrap()
+}
+
+/// As many handlers do after five seconds without a call: whoever sends in that moment has the call broken.
+#[tokio::test]
+async fn a_connection_that_its_handler_may_be_about_to_close_is_not_used() {
+    let (rig, receiver) = (Rig::start("").await, Receiver::start().await);
+    for unused in [0, 0, 4_200] {
+        tokio::time::sleep(Duration::from_millis(unused)).await;
+        rig.finish(job().url(receiver.url("/"))).await.assert_done();
+    }
+    assert_eq!((receiver.count(), receiver.connections()), (3, 2));
 }
 
 #[tokio::test]

@@ -169,7 +169,7 @@ async fn calls_on_a_connection_of_http_2_that_is_cut_fail_temporarily_and_the_ne
 
 #[tokio::test]
 async fn a_connection_of_http_2_that_has_died_silently_is_given_up() {
-    // It takes the half minute of a ping that nobody answers.
+    // It takes a silence, and the half minute of a ping that nobody answers.
     if !slow() {
         return;
     }
@@ -182,7 +182,7 @@ async fn a_connection_of_http_2_that_has_died_silently_is_given_up() {
     // A long timeout, so that it is not what ends the call.
     let id = job().url(&url).timeout(600).insert(&rig.database).await;
     let retried = "SELECT COUNT(*) FROM queued_job WHERE state = 'retryable'";
-    until("it is given up", 3 * SOON, async || rig.database.query_one::<u64>(retried).await == 1).await;
+    until("it is given up", 5 * SOON, async || rig.database.query_one::<u64>(retried).await == 1).await;
     let seen = rig.tried(id, 1).await;
     seen.assert_temporary();
     assert!(seen.response.starts_with("connection broke: "), "{}", seen.response);
