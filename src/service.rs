@@ -15,7 +15,7 @@ use crate::config::{Config, SweepConfig};
 use crate::dispatch::{self, Mode, RunError, Surroundings, SweepPace};
 use crate::metrics::Metrics;
 use crate::reconnect::ReconnectPauses;
-use crate::store::{Store, StoreError, read_schema_state};
+use crate::store::{Store, StoreError, read_schema_state, try_to_work};
 use crate::wakeup::Wakeup;
 use std::sync::Arc;
 use supervision::Helpers;
@@ -71,13 +71,20 @@ pub async fn run_once(config: &Config, stop: CancellationToken) -> Result<(), Se
     let config = &within_open_files(config);
     let store = Store::new(&config.database);
     tokio::select! {
-        state = async { read_schema_state(&mut store.session()).await } => state?.require_current(&config.file)?,
+        ready = is_ready(config, &store) => ready?,
         () = stop.cancelled() => return Ok(()),
     }
     let (_, sweep_pace) = watch::channel(SweepPace { interval: config.sweep.interval, degraded: false });
     let (wakeup, followed, metrics) = (Arc::default(), Arc::default(), Arc::default());
     let around = Surroundings { store, wakeup, followed, metrics, sweep_pace, stop };
     Ok(dispatch::run(config, Mode::Once, around).await?)
+}
+
+/// Nobody would wait for what only somebody can mend.
+async fn is_ready(config: &Config, store: &Store) -> Result<(), StoreError> {
+    let mut session = store.session();
+    read_schema_state(&mut session).await?.require_current(&config.file)?;
+    try_to_work(&mut session).await
 }
 
 /// The settings with no more calls at once than this process may open files for; says so if that is fewer.

@@ -45,6 +45,9 @@ const CHECKSUM: usize = 4;
 /// MariaDB's GTID event: the group is one statement that needs no end (`FL_STANDALONE`).
 const STANDALONE: u8 = 1;
 
+/// In the flags of rows: the statement has no more (`STMT_END_F`).
+const LAST_OF_ITS_STATEMENT: u8 = 1;
+
 /// Bytes that `EXECUTE_LOAD_QUERY_EVENT` has more than `QUERY_EVENT`.
 const MORE_IN_LOAD: usize = 13;
 
@@ -127,7 +130,8 @@ impl Decoder {
     }
 
     fn rows(&mut self, form: Form, body: &[u8], work: &mut Work) {
-        self.rows_to_come = false;
+        // Table number 6, flags 2.
+        self.rows_to_come &= body.get(6).is_some_and(|flags| flags & LAST_OF_ITS_STATEMENT == 0);
         if form.deed == Deed::Delete {
             return;
         }

@@ -81,7 +81,10 @@ fn what_nobody_knows_in_place_of_our_rows_asks_for_a_sweep() {
     assert_eq!(sweep_after("queued_job", &pieces), Some(SweepCause::Unreadable));
     assert_eq!(sweep_after("other", &pieces), None);
     let rows = event(kind::WRITE_ROWS_V1, 440, &rows_body(kind::WRITE_ROWS_V1, &[Row::available(3)]));
-    assert_eq!(sweep_after("queued_job", &[rows, event(172, 480, &[1; 40])]), None);
+    assert_eq!(sweep_after("queued_job", &[rows.clone(), event(172, 480, &[1; 40])]), None, "the next statement's");
+    let mut more_to_come = rows;
+    more_to_come[19 + 6] = 0;
+    assert_eq!(sweep_after("queued_job", &[more_to_come, event(172, 480, &[1; 40])]), Some(SweepCause::Unreadable));
 }
 
 #[test]

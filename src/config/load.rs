@@ -71,6 +71,9 @@ fn warn_of_quotes_and_comments(reader: &mut Reader<'_>) {
         if quoted(value, '"') || quoted(value, '\'') {
             warn("the quotes are part of the value, which needs none");
         }
+        if value.contains("%%") {
+            warn("`%%` stands for itself, where the ancestor took it for one `%`");
+        }
         if value.contains(" ;") || value.contains("\t;") {
             warn("the ` ;` and what follows are part of the value; a comment needs a line of its own");
         }

@@ -15,6 +15,7 @@ mod executor;
 mod homes;
 mod host_queues;
 mod lanes;
+mod log_question;
 mod names;
 mod network;
 mod pace;

@@ -1,11 +1,11 @@
 //! Sweeper: reconciles with the table: proves that we live, takes jobs back from the dead, reads the backlog.
 
-use crate::followed::{BinlogPosition, Followed};
+use super::log_question::LogQuestion;
+use crate::followed::Followed;
 use crate::job::{JobId, JobState, Move};
 use crate::metrics::{Counter, Metrics};
 use crate::store::{
-    DueJob, JobOwner, LogHead, PageEnd, Rescued, ServerFacts, Session, StoreError, leave_read_only, read_backlog,
-    read_log_head, read_owners, rescue,
+    DueJob, JobOwner, PageEnd, Rescued, Session, StoreError, leave_read_only, read_backlog, read_owners, rescue,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,8 +20,6 @@ const WORKABLE: &[JobState] = Move::Claim.sources();
 /// How long a sweep goes on past jobs that can't be taken back; the backlog waits for it. The next sweep goes on from there.
 const IN_VAIN_FOR: Duration = Duration::from_secs(10);
 
-/// How long a sweep waits to learn where the log ends.
-const LOG_ASKED_FOR: Duration = Duration::from_secs(1);
 /// How long a sweep waits for our own lock.
 const OWN_LOCK: Duration = Duration::from_secs(1);
 
@@ -41,8 +39,8 @@ pub struct Sweeper {
     pub session: Session,
     /// The lock that shows we are alive.
     pub own_lock: OwnLock,
-    /// How far the log has been read.
-    pub followed: Arc<Followed>,
+    /// Whether the log was begun anew.
+    log_question: LogQuestion,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Jobs that fall due within this are read too, and get timers.
@@ -130,7 +128,7 @@ impl Sweeper {
         Sweeper {
             session,
             own_lock,
-            followed,
+            log_question: LogQuestion::new(followed),
             metrics,
             horizon,
             rescues_after: JobId(0),
@@ -185,31 +183,10 @@ impl Sweeper {
         // Others must see that we live before we claim. If the lock can't be had, jobs are still ours until their
         // claims expire, and the rest of the sweep is as needed as ever.
         let _ = timeout(OWN_LOCK, self.own_lock.held.wait_for(|held| *held)).await;
-        // The rest of a sweep does not hang on it: the account may have lost the right to ask, and a large commit holds the
-        // answer up.
-        let asked = timeout(LOG_ASKED_FOR, self.is_log_begun_anew()).await;
-        let log_begun_anew = asked.is_ok_and(|asked| asked.unwrap_or(false));
+        let log_begun_anew = self.log_question.is_begun_anew(&mut self.session).await;
         let (rescued, stuck) = self.rescue_all(ended).await?;
         let owners = read_owners(&mut self.session).await?;
         Ok(SweepFound { rescued, stuck, log_begun_anew, owners, ..self.next_page(Which::DueSoon).await? })
-    }
-
-    /// Whether the server's log ends before the place that the stream has come to, or is turned off (which `MariaDB` does
-    /// when it can't begin the next file); the stream's reader is told of it.
-    async fn is_log_begun_anew(&mut self) -> Result<bool, StoreError> {
-        let Some(reading) = self.followed.reading() else { return Ok(false) };
-        // What is read from now on is not in the answer.
-        let reached = reading.reached();
-        let facts = ServerFacts::read(&mut self.session).await?;
-        let head = read_log_head(&mut self.session, facts.flavour).await?;
-        // An address may lead to several servers.
-        let same_server = facts.identity().to_string() == reading.server;
-        let is_behind = |head: LogHead| reached.is_beyond(&BinlogPosition { file: head.file, offset: head.offset });
-        let begun_anew = same_server && head.is_none_or(is_behind);
-        if begun_anew {
-            reading.tell_begun_anew();
-        }
-        Ok(begun_anew)
     }
 
     async fn rescue_all(&mut self, ended: &[String]) -> Result<(Vec<JobId>, Option<Vec<String>>), StoreError> {

@@ -3,13 +3,17 @@
 use super::SandboxError;
 use super::owner::Owner;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// How much of a log's end is shown with an error.
 const TAIL_BYTES: u64 = 4096;
 const TAIL_LINES: usize = 15;
+
+/// What a sandbox has in its directory.
+const NAMES: [&str; 10] =
+    ["data", "data.new", "run", "tmp", "server.log", "server.log.1", "init.sql", "service.passwd", "made_by", "db.ini"];
 
 /// Where the sandbox of this user stands if nobody says otherwise.
 pub fn default_directory() -> Result<PathBuf, SandboxError> {
@@ -31,6 +35,7 @@ pub(super) struct Directory {
 impl Directory {
     /// Makes it if need be. The server changes into its data directory, so every path must be absolute.
     pub(super) fn open(path: &Path, owner: Owner) -> Result<Directory, SandboxError> {
+        refuse_others(path)?;
         let mode = if owner == Owner::Ourselves { 0o700 } else { 0o755 };
         let is_missing = |part: &&Path| !part.as_os_str().is_empty() && !part.exists();
         let mut ours: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
@@ -123,6 +128,22 @@ impl Directory {
     }
 }
 
+/// A directory that is there must be a sandbox's, or one that we may make to one: what stands in it is changed.
+fn refuse_others(path: &Path) -> Result<(), SandboxError> {
+    let refuse = |why: String| Err(SandboxError::NotOurs { directory: path.to_owned(), why });
+    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return refuse("belongs to another user".to_owned());
+    }
+    if path.join("made_by").exists() {
+        return Ok(());
+    }
+    let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
+    let mut names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
+    let foreign = names.find(|name| !NAMES.iter().any(|ours| name == ours));
+    foreign.map_or(Ok(()), |name| refuse(format!("has `{}` in it", name.display())))
+}
+
 fn read_end(path: &Path) -> io::Result<String> {
     let mut file = fs::File::open(path)?;
     let length = file.metadata()?.len();
@@ -150,6 +171,21 @@ pub(super) fn write_private(path: &Path, text: &str, owner: Owner) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_with_other_things_in_it_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (tmp, other) = (folder.path().join("tmp"), folder.path().join("Cargo.toml"));
+        fs::create_dir(&tmp).unwrap();
+        fs::set_permissions(&tmp, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(Directory::open(folder.path(), Owner::Ourselves).is_ok(), "an interrupted start may leave that");
+        fs::write(&other, "").unwrap();
+        let refused = Directory::open(folder.path(), Owner::Ourselves).unwrap_err().to_string();
+        assert!(refused.contains("has `Cargo.toml` in it: name an empty directory"), "{refused}");
+        fs::write(folder.path().join("made_by"), "").unwrap();
+        assert!(Directory::open(folder.path(), Owner::Ourselves).is_ok(), "a sandbox's");
+        assert_eq!(fs::metadata(&tmp).unwrap().permissions().mode() & 0o777, 0o755);
+    }
 
     #[test]
     fn each_start_has_its_log_and_the_last_one_is_kept() {

@@ -47,6 +47,14 @@ pub enum SandboxError {
         /// Who was to start on it.
         program: String,
     },
+    /// The directory is somebody else's, or holds what no sandbox made.
+    #[error("{directory} {why}: name an empty directory of your own, or none (`strings-queue sandbox --dir …`)")]
+    NotOurs {
+        /// The directory.
+        directory: PathBuf,
+        /// What speaks against it.
+        why: String,
+    },
     /// A directory for the socket that somebody else could reach into.
     #[error("{0} exists and is not a private directory of the server's user: remove it")]
     UnsafeDirectory(PathBuf),

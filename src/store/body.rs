@@ -13,8 +13,9 @@ use mysql_async::prelude::Queryable;
 pub async fn load_body(session: &mut Session, job: &ClaimedJob) -> Result<Option<Vec<u8>>, StoreError> {
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
-        let sql = "SELECT body FROM queued_job WHERE id = ? AND claim_token = ?";
-        let body: Option<Option<Vec<u8>>> = lease.conn().exec_first(sql, (job.id.0, job.token.0)).await?;
+        // Not prepared: the server may have no room for one more.
+        let sql = format!("SELECT body FROM queued_job WHERE id = {} AND claim_token = {}", job.id, job.token.0);
+        let body: Option<Option<Vec<u8>>> = lease.conn().query_first(sql).await?;
         lease.keep();
         Ok(body.map(Option::unwrap_or_default))
     })

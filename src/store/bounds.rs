@@ -50,7 +50,7 @@ impl Bounds {
     /// Takes in how a deed ended. Where one is not answered, or deeds wait for a table again and again, as they do where
     /// nobody can write, another server is looked for.
     fn ended(&self, error: Option<&StoreError>, took: Duration) {
-        let failed = self.writes && error.is_some_and(|error| leaves_unwritten(error, took));
+        let failed = error.is_some_and(|error| self.leaves_unwritten(error, took));
         if failed || took >= HELD_UP && self.is_writing() {
             self.servers.leave_unwritten();
         }
@@ -75,6 +75,20 @@ impl Bounds {
             return true;
         }
         matches!(error, StoreError::Deadline(_))
+    }
+
+    /// Whether a deed that failed so shows that nobody could write meanwhile. Reads wait for tables alone, and then writes wait
+    /// too.
+    fn leaves_unwritten(&self, error: &StoreError, took: Duration) -> bool {
+        if !self.writes {
+            return waited_for_a_table(error, took);
+        }
+        let waited = error.code() == Some(1205) && took >= Duration::from_secs(LOCK_WAIT_SECS.into());
+        // As where a table or a right is gone for a while.
+        let refused = self.is_a_write
+            && error.code().is_some()
+            && !(error.is_refused_data() || error.is_lock_conflict() || error.says_locked());
+        waited || refused || error.says_no_writes() || matches!(error, StoreError::Deadline(_))
     }
 
     /// Never returns. While the deed goes on, others must know that it is held up.
@@ -108,12 +122,6 @@ impl Bounds {
 /// A row is seldom waited for as long.
 fn waited_for_a_table(error: &StoreError, took: Duration) -> bool {
     error.code() == Some(1205) && took >= TABLE_WAIT
-}
-
-/// Whether a deed that failed so shows that nobody could write meanwhile.
-fn leaves_unwritten(error: &StoreError, took: Duration) -> bool {
-    let waited_for_rows = error.code() == Some(1205) && took >= Duration::from_secs(LOCK_WAIT_SECS.into());
-    error.says_no_writes() || matches!(error, StoreError::Deadline(_)) || waited_for_rows
 }
 
 /// Bounds a deed in time: past the deadline it is dropped, and its connection with it. The same when another session

@@ -34,12 +34,12 @@ pub enum StoreError {
     Settings(String),
 }
 
-/// Server errors that pass by themselves: too many connections, shutdown, lock wait, too many locks, deadlock, read-only
+/// Server errors that pass by themselves: too many connections, shutdown, lock wait, too many locks, deadlock, too many prepared statements, read-only
 /// (the server, its storage or the schema), a connection's share of memory used up, interrupted, killed, idle for too long; and of a member of a cluster or a group: not ready, offline, electing, a
 /// conflict with what another member committed.
-const PASSING: [u16; 32] = [
+const PASSING: [u16; 33] = [
     1040, 1047, 1053, 1077, 1079, 1129, 1158, 1159, 1160, 1161, 1180, 1184, 1203, 1205, 1206, 1213, 1226, 1290, 1317,
-    1792, 1836, 1874, 1927, 3032, 3100, 3101, 3797, 3798, 3989, 4031, 4081, 4082,
+    1461, 1792, 1836, 1874, 1927, 3032, 3100, 3101, 3797, 3798, 3989, 4031, 4081, 4082,
 ];
 
 /// Server errors that say that it has no room or no memory, or trouble with its files, those of its temporary tables
@@ -138,6 +138,12 @@ impl StoreError {
         let reasons: Vec<String> =
             failures.iter().map(|(HostPort { host, port }, error)| format!("{host}:{port}: {error}")).collect();
         StoreError::Connection(format!("no host can be used: {}", reasons.join("; ")))
+    }
+
+    /// Whether it comes from a server, and not from a proxy in its place.
+    #[must_use]
+    pub fn is_of_a_server(&self) -> bool {
+        self.code().is_some_and(|code| !is_of_a_proxy(code))
     }
 
     /// The server's error number, if the server answered.

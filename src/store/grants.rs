@@ -88,11 +88,12 @@ pub fn grant_statement(privileges: &str, scope: Scope, database: &str, account: 
     }
 }
 
-/// A name as SQL wants it: in backquotes when it must be.
+/// A name as SQL wants it: in backquotes when it must be, or may be a reserved word. Of those that a database may be called
+/// by, none has an underscore.
 #[must_use]
 pub fn quoted_name(name: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-    if name.chars().all(plain) && name.chars().any(|letter| !letter.is_ascii_digit()) {
+    if name.chars().all(plain) && name.contains('_') {
         return name.to_owned();
     }
     format!("`{}`", name.replace('`', "``"))
@@ -119,6 +120,7 @@ mod tests {
             "GRANT SELECT ON `my-db`.queued_job_migration TO 'it''s@me'@'10.%';"
         );
         assert_eq!(quoted_name("2024"), "`2024`");
+        assert_eq!((quoted_name("order"), quoted_name("my_shop")), ("`order`".to_owned(), "my_shop".to_owned()));
         assert_eq!(quoted_name("a`b"), "`a``b`");
     }
 

@@ -51,7 +51,7 @@ pub use seen_row::Missed;
 pub use server::{Flavour, LogHead, ServerFacts, ServerIdentity, leave_read_only, read_log_head};
 pub use servers::Servers;
 pub use session::Session;
-pub use writable::try_to_write;
+pub use writable::{try_to_work, try_to_write};
 
 use crate::config::DatabaseConfig;
 use std::sync::Arc;

@@ -54,7 +54,7 @@ fn session_settings() -> String {
     format!(
         "SET SESSION {SESSION_MODE}, wait_timeout = {WAIT_TIMEOUT_SECS}, \
          innodb_lock_wait_timeout = {LOCK_WAIT_SECS}, lock_wait_timeout = {TABLE_WAIT_SECS}, \
-         autocommit = 1, sql_safe_updates = 0, sql_big_selects = 1, \
+         autocommit = 1, completion_type = 0, sql_safe_updates = 0, sql_big_selects = 1, \
          sql_select_limit = 18446744073709551615 /*M!100600 , max_statement_time = 0 */ \
          /*!80000 , max_execution_time = 0 */, NAMES utf8mb4 COLLATE utf8mb4_unicode_ci"
     )

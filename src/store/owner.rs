@@ -30,6 +30,15 @@ pub(super) async fn wait_for_lock(session: &mut Session, name: &str) -> Result<b
     Ok(granted.flatten() == Some(1))
 }
 
+/// Sees to it that there is a connection.
+async fn connect(session: &mut Session) -> Result<(), StoreError> {
+    within_deadline(session.bounds(), async {
+        session.lease().await?.keep();
+        Ok(())
+    })
+    .await
+}
+
 /// Takes the lock, or sees that this connection has it already. True when it was taken. One round trip: others take a
 /// lock that stays free for a second for the sign of a death.
 ///
@@ -124,6 +133,10 @@ impl Owner {
     async fn guard(&mut self, held: &watch::Sender<bool>) -> Result<(), StoreError> {
         self.hold().await?;
         held.send_replace(true);
+        if let Err(error) = connect(&mut self.standby).await {
+            self.lose_standby(&error, false).await;
+            return Ok(());
+        }
         let begun = Instant::now();
         let granted = tokio::select! {
             granted = wait_for_lock(&mut self.standby, &self.name) => granted,
@@ -142,7 +155,7 @@ impl Owner {
         Ok(())
     }
 
-    /// The lock may be held all the same. The first new try is made at once.
+    /// The lock may be held all the same. The first new try is made at once, after a connection that stood for a while.
     async fn lose_standby(&mut self, error: &StoreError, had_one: bool) {
         if had_one || !self.lacks_standby {
             tracing::warn!(%error, "a connection of the dispatcher's lock broke; making a new one");

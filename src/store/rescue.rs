@@ -69,14 +69,16 @@ pub async fn rescue(session: &mut Session, ended: &[String], after: JobId) -> Re
     if found.is_empty() {
         return Ok(Rescued::default());
     }
-    within_deadline(session.bounds().of_a_write(), async {
+    within_deadline(session.bounds(), async {
         failpoint!("before-rescue", StoreError::Connection("a failpoint".to_owned()));
         let mut lease = session.lease().await?;
         if settled && !lease.has_settled() {
             return Err(StoreError::Connection("the database was away, and others are still to come back".to_owned()));
         }
         let mut stuck = Vec::new();
-        let locked = match rescue_while_written(&mut lease, outstayed, &found).await {
+        let (locked, outstayed) = lock_while_written(&mut lease, outstayed, &found).await?;
+        let taken = take_back(lease.conn(), &locked, &lines(&found, &locked)).await;
+        let locked = match taken.map(|()| locked) {
             Err(error) if error.is_refused_data() => {
                 rescue_one_by_one(lease.conn(), outstayed, &mut found, &mut stuck).await?
             }
@@ -91,20 +93,23 @@ pub async fn rescue(session: &mut Session, ended: &[String], after: JobId) -> Re
     .await
 }
 
-/// The statement that locks them may have waited for long, and nobody could write meanwhile: the results of calls that ended
-/// then go first.
-async fn rescue_while_written(
+/// As long as no statement takes that waits for nothing.
+const WAITED: Duration = Duration::from_secs(2);
+
+/// The statement waits for no row. It may have waited for the table, and nobody could write meanwhile: the results of calls
+/// that ended then go first. Gives the condition that holds, too.
+async fn lock_while_written<'sql>(
     lease: &mut Lease<'_>,
-    outstayed: &str,
+    outstayed: &'sql str,
     found: &[Abandoned],
-) -> Result<Vec<(JobId, bool)>, StoreError> {
-    let mut locked = lock_abandoned(lease.conn(), outstayed, found).await?;
-    if outstayed == OUTSTAYED && !lease.has_written() {
-        lease.conn().query_drop(rollback_sql()).await?;
-        locked = lock_abandoned(lease.conn(), NOBODYS, found).await?;
+) -> Result<(Vec<(JobId, bool)>, &'sql str), StoreError> {
+    let begun = Instant::now();
+    let locked = lock_abandoned(lease.conn(), outstayed, found).await?;
+    if outstayed == NOBODYS || begun.elapsed() < WAITED && lease.has_written() {
+        return Ok((locked, outstayed));
     }
-    take_back(lease.conn(), &locked, &lines(found, &locked)).await?;
-    Ok(locked)
+    lease.conn().query_drop(rollback_sql()).await?;
+    Ok((lock_abandoned(lease.conn(), NOBODYS, found).await?, NOBODYS))
 }
 
 async fn rescue_of(

@@ -45,10 +45,10 @@ pub(super) async fn run_script(conn: &mut Conn, script: &str) -> Result<(), Stor
 /// The UPDATE ends with its WHERE, an OR of which stands in parentheses, and goes through the table in the order of `id`.
 async fn run_in_pieces(conn: &mut Conn, update: &str) -> Result<(), StoreError> {
     let table = update.split_whitespace().skip_while(|word| *word != "UPDATE").nth(1).unwrap_or_default();
-    let mut after = 0;
+    let mut from = 0;
     loop {
         let piece = format!(
-            "SELECT MAX(id) FROM (SELECT id FROM {table} WHERE id > {after} ORDER BY id LIMIT {PIECE_ROWS}) AS piece"
+            "SELECT MAX(id) FROM (SELECT id FROM {table} WHERE id >= {from} ORDER BY id LIMIT {PIECE_ROWS}) AS piece"
         );
         let last: Option<Option<u64>> = loop {
             match conn.query_first(&piece).await.map_err(StoreError::from) {
@@ -57,8 +57,8 @@ async fn run_in_pieces(conn: &mut Conn, update: &str) -> Result<(), StoreError> 
             }
         };
         let Some(last) = last.flatten() else { return Ok(()) };
-        run_statement(conn, &format!("{update} AND id > {after} AND id <= {last}")).await?;
-        after = last;
+        run_statement(conn, &format!("{update} AND id >= {from} AND id <= {last}")).await?;
+        from = last.saturating_add(1);
     }
 }
 
@@ -102,6 +102,10 @@ fn with_mend(error: StoreError) -> StoreError {
     let mend = match error.code() {
         Some(1264 | 1265 | 1366 | 1406) => "mend the values that the column's new type can't hold",
         Some(1451 | 1452 | 1830 | 1832 | 1833 | 3780) => "drop the foreign key, and add it again after the upgrade",
+        Some(1799) => {
+            "so much was written to the table meanwhile that the server could not keep it; raise \
+             innodb_online_alter_log_max_size there (SET GLOBAL), or write less"
+        }
         _ => return error,
     };
     StoreError::Schema(format!("{error}; {mend}, then run `migrate` again"))

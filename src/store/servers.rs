@@ -8,7 +8,9 @@ use super::opening::{self, Opened, wants_tls};
 use super::place::Place;
 use super::row::ClaimTerms;
 use crate::config::{DatabaseConfig, HostPort};
+use crate::panics::quietly_await;
 use mysql_async::Conn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -157,7 +159,9 @@ impl Servers {
             }
         }
         // A server that answers with an error is there.
-        if failures.iter().all(|(_, error)| error.code().is_none()) {
+        if failures.iter().any(|(_, error)| error.is_of_a_server()) {
+            self.leave_unwritten();
+        } else {
             self.place.send_if_modified(|place| {
                 place.lose(arrivals);
                 false
@@ -174,7 +178,13 @@ impl Servers {
     }
 
     async fn open_at(self: Arc<Self>, index: usize) -> (usize, Result<Opened, StoreError>) {
-        (index, opening::open(&self.database, &self.host(index)).await)
+        let host = self.host(index);
+        let opened = quietly_await(pin!(opening::open(&self.database, &host))).await.unwrap_or_else(|panic| {
+            // The client does so where it does not know how to answer a plugin.
+            let mend = "the account may use an authentication plugin that strings-queue does not know";
+            Err(StoreError::Settings(format!("the connection broke off inside its client ({panic}); {mend}")))
+        });
+        (index, opened)
     }
 
     fn land(&self, index: usize, opened: Opened) -> Landed {

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// How long after nobody could write no claim of a dispatcher that lives counts as outstayed: its results wait, for the
-/// longest pause between two tries at most.
-const ALL_WRITTEN: Duration = Duration::from_secs(10);
+/// How long after nobody could write no claim of a dispatcher that lives counts as outstayed: its results wait for the
+/// longest pause between two tries (6.5 s), and our own last try may have been as long before.
+const ALL_WRITTEN: Duration = Duration::from_secs(15);
 
 /// How long it may take to end a connection properly.
 const GOODBYE: Duration = Duration::from_secs(1);

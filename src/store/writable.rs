@@ -21,7 +21,26 @@ pub async fn try_to_write(session: &mut Session) -> Result<(), StoreError> {
     .await
 }
 
-/// The same on a connection that has no transaction under way.
+/// A line of no job.
+const NO_LINE: &str = "INSERT INTO queued_job_log (job_id, msg, created_at) SELECT 1, '', NOW(6) FROM DUAL WHERE 1 = 0";
+
+/// Whether jobs can be worked off: an error says that nobody's claims or results would be written, until somebody mends that.
+/// What passes is no error.
+pub async fn try_to_work(session: &mut Session) -> Result<(), StoreError> {
+    let tried = within_deadline(session.bounds(), async {
+        let mut lease = session.lease().await?;
+        write_nothing(lease.conn()).await?;
+        lease.conn().query_drop(NO_LINE).await?;
+        lease.keep();
+        Ok(())
+    });
+    match tried.await {
+        Err(error) if !error.is_transient() || error.says_no_writes() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes nothing, on a connection that has no transaction under way.
 pub(super) async fn write_nothing(conn: &mut Conn) -> Result<(), StoreError> {
     Ok(conn.query_drop(ON_NO_ROW).await?)
 }

@@ -35,7 +35,12 @@ fn mend_refusal(database: &DatabaseConfig, code: u16, message: &str) -> String {
     match code {
         1045 | 1698 => format!(
             "mend [db] `user: …` and `passwd: …`, or on the server:\n\
-             CREATE USER {account} IDENTIFIED BY '…';\nor, if it exists: ALTER USER {account} IDENTIFIED BY '…';"
+             CREATE USER {account} IDENTIFIED BY '…';\nor, if it exists: ALTER USER {account} IDENTIFIED BY '…';{}",
+            if database.ssl_mode == SslMode::Disabled && database.socket.is_none() {
+                "\nor, if the account or the server demands TLS: write [db] `ssl_mode: required`"
+            } else {
+                ""
+            }
         ),
         1044 => grants(database, &account),
         1049 => format!(
@@ -46,7 +51,8 @@ fn mend_refusal(database: &DatabaseConfig, code: u16, message: &str) -> String {
         1820 | 1862 => format!("the password has expired:\nALTER USER {account} IDENTIFIED BY '…';"),
         3118 | 4151 => format!("ALTER USER {account} ACCOUNT UNLOCK;"),
         1040 => "SET GLOBAL max_connections = …;\nwe need about ten, and one for each other service".to_owned(),
-        1203 | 1226 => format!("ALTER USER {account} WITH MAX_USER_CONNECTIONS 0;"),
+        1203 => "SET GLOBAL max_user_connections = …;\nwe need about ten, and one for each other service".to_owned(),
+        1226 => format!("raise the limit that it names, as by ALTER USER {account} WITH MAX_USER_CONNECTIONS 0;"),
         3159 => "write [db] `ssl_mode: required`".to_owned(),
         _ => "mend what the server says".to_owned(),
     }
@@ -71,7 +77,8 @@ fn mend_plugin(database: &DatabaseConfig) -> String {
     let account = quoted_account(&format!("{}@%", database.user));
     format!(
         "mend [db] `user: …`, for the server may not know it, or on the server:\n\
-         CREATE USER {account} IDENTIFIED BY '…';\nor, if it exists: ALTER USER {account} IDENTIFIED BY '…';"
+         CREATE USER {account} IDENTIFIED BY '…';\nor, if it exists: ALTER USER {account} IDENTIFIED BY '…';\n\
+         on MySQL, where that keeps its plugin: ALTER USER {account} IDENTIFIED WITH caching_sha2_password BY '…';"
     )
 }
 

@@ -98,11 +98,11 @@ mod tests {
         facts.log = Err(1227);
         let mends: Vec<String> = judge(&facts).into_iter().map(|finding| finding.mend).collect();
         let expected = [
-            "GRANT SELECT ON shop.queued_job TO 'queue'@'%';",
-            "GRANT UPDATE ON shop.queued_job TO 'queue'@'%';",
-            "GRANT SELECT ON shop.queued_job_log TO 'queue'@'%';",
-            "GRANT INSERT ON shop.queued_job_log TO 'queue'@'%';",
-            "GRANT SELECT ON shop.queued_job_migration TO 'queue'@'%';",
+            "GRANT SELECT ON `shop`.queued_job TO 'queue'@'%';",
+            "GRANT UPDATE ON `shop`.queued_job TO 'queue'@'%';",
+            "GRANT SELECT ON `shop`.queued_job_log TO 'queue'@'%';",
+            "GRANT INSERT ON `shop`.queued_job_log TO 'queue'@'%';",
+            "GRANT SELECT ON `shop`.queued_job_migration TO 'queue'@'%';",
             "GRANT REPLICATION CLIENT ON *.* TO 'queue'@'%';",
         ];
         assert_eq!(mends, expected);

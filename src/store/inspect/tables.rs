@@ -115,7 +115,8 @@ fn serves(found: &str, WantedColumn { name, column_type: wanted, .. }: &WantedCo
         // The log has the values by their numbers: others may only follow.
         return found.starts_with(wanted.trim_end_matches(')'));
     }
-    family(found) == family(wanted)
+    // Tokens take up all of their numbers, and names all of their letters.
+    family(found) == family(wanted) && !matches!(name.as_str(), "claim_token" | "claimed_by")
 }
 
 fn family(column_type: &str) -> &str {
@@ -152,7 +153,9 @@ fn judge_indexes(facts: &Facts) -> Vec<Finding> {
         found.push(Finding::fault(Topic::Tables, what, mend));
     }
     if there("queued_job") && !has("queued_job", Some("PRIMARY"), "id") {
-        let mend = "ALTER TABLE queued_job ADD PRIMARY KEY (id);";
+        let other = facts.indexes.iter().any(|index| index.table == "queued_job" && index.name == "PRIMARY");
+        let drop = if other { "DROP PRIMARY KEY, " } else { "" };
+        let mend = format!("ALTER TABLE queued_job {drop}ADD PRIMARY KEY (id);");
         found.push(Finding::fault(Topic::Tables, "id is not the primary key of queued_job", mend));
     }
     if there("queued_job_log") && !has("queued_job_log", None, "job_id") {

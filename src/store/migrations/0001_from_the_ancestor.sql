@@ -6,9 +6,11 @@
 -- filling comes to an end, however many there are. The last statement, after which no `state` can be NULL, is the mark
 -- of an upgrade that came to its end.
 
--- Where the server made it so, a first TIMESTAMP becomes that of every change that does not name it.
+-- Where the server made it so, a first TIMESTAMP becomes that of every change that does not name it. Only texts that would
+-- not fit are cut.
 -- In pieces.
-UPDATE queued_job_log SET msg = LEFT(msg, 16000), created_at = created_at WHERE LENGTH(msg) > 16000;
+UPDATE queued_job_log SET msg = LEFT(msg, 16000), created_at = created_at
+WHERE LENGTH(CONVERT(msg USING utf8mb4)) > 65535;
 
 -- A line of no job keeps its place in the log.
 -- In pieces.
@@ -27,7 +29,7 @@ ALTER TABLE queued_job_log ADD KEY job_id (job_id);
 
 -- In pieces.
 UPDATE queued_job SET last_response = LEFT(last_response, 16000), last_started_at = last_started_at
-WHERE LENGTH(last_response) > 16000;
+WHERE LENGTH(CONVERT(last_response USING utf8mb4)) > 65535;
 
 ALTER TABLE queued_job
     ADD COLUMN state ENUM('available', 'executing', 'retryable', 'completed', 'discarded', 'cancelled') NULL,

@@ -6,6 +6,7 @@ use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::proxy::Proxy;
 use crate::support::receiver::{Answer, Gate, Receiver};
+use crate::support::server::OwnServer;
 use crate::support::service::Service;
 use crate::support::turn::Turn;
 use crate::support::wait::until;
@@ -123,7 +124,30 @@ async fn a_right_that_is_missing_is_a_failure_and_not_waited_for() {
     account.run(&format!("GRANT SELECT ON {}.* TO {}", database.name(), account.quoted())).await;
     job().set("state", "executing").set("claimed_by", "gone").insert(&database).await;
     let ended = once(&account.ini(&database, "")).await;
-    ended.assert_failed(1, "the table could not be searched: the database answered error 1142");
+    ended.assert_failed(1, "the database answered error 1142");
+}
+
+/// Nothing is to be taken back: it is the claim that would be refused, or the result.
+#[tokio::test]
+async fn a_claim_or_a_result_that_nobody_may_write_is_a_failure_and_not_waited_for() {
+    let server = OwnServer::start(&[]).await;
+    let database = TestDatabase::with_schema_on(server.access()).await;
+    let account = Account::create(&database).await;
+    let receiver = Receiver::start().await;
+    job().url(receiver.url("/")).insert(&database).await;
+    let refused = async |rights: &str, told: &str| {
+        account.run(&format!("GRANT {rights} TO {}", account.quoted())).await;
+        once(&account.ini(&database, "")).await.assert_failed(1, told);
+        assert_eq!(receiver.count(), 0);
+    };
+    let name = database.name();
+    refused(&format!("SELECT ON {name}.*"), "error 1142: UPDATE command denied").await;
+    refused(&format!("UPDATE ON {name}.queued_job"), "error 1142: INSERT command denied").await;
+    database.execute("SET GLOBAL read_only = ON").await;
+    refused(&format!("INSERT ON {name}.queued_job_log"), "error 1290").await;
+    database.execute("SET GLOBAL read_only = OFF").await;
+    assert_eq!(once(&account.ini(&database, "")).await.code, Some(0));
+    assert_eq!(receiver.count(), 1);
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! The database's own limits: it only reads for a while, takes no more connections, ends idle ones, has no disk left.
 
 use super::checker::{Found, check};
+use super::kills::hold_first_tries;
 use super::load::{Load, Written};
 use super::plan::answer_by_plan_and;
+use super::visibility::{semi_sync, semi_sync_switch};
 use super::{
     ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, following, ledger, report, stage_on, stage_without_load,
     stage_without_load_on, times,
@@ -235,4 +237,52 @@ async fn a_table_that_is_locked_for_minutes_lets_no_connections_pile_up() {
     // One that waits in vain, and the one after it.
     assert!(most <= 2 * before, "{most} connections, {before} before");
     assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
+}
+
+/// The same where commits wait for a replica that does not acknowledge, while claims expire: `MariaDB` keeps the end of its
+/// log to itself then, which each sweep asks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_that_wait_for_minutes_let_no_connections_pile_up() {
+    let looks = times(0, 30);
+    if looks == 0 {
+        return;
+    }
+    let server = OwnServer::start(&semi_sync()).await;
+    let (database, receiver) = stage_on(server.access()).await;
+    let timeout = semi_sync_switch().replace("enabled", "timeout");
+    database.execute(&format!("SET GLOBAL {timeout} = 600000")).await;
+    let gate = Gate::closed();
+    hold_first_tries(&receiver, &gate);
+    let settings = format!("{NO_SWEEP}[dispatch]\nclaim_grace_secs: 1\n");
+    let ini = database.ini_as(&plain_account(&database).await, database.server().port, &settings);
+    let services = all_following(&ini, 2).await;
+    job().url(receiver.url("/work")).timeout(5).retry_delay(0).insert_at_once(&database, 20).await;
+    receiver.wait_for(20, Duration::from_secs(20)).await;
+    let ours = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'plain'";
+    let mut admin = database.conn().await;
+    let mut connections = async || admin.query_first::<u64, _>(ours).await.unwrap().unwrap();
+    let before = connections().await;
+    database.execute(&format!("SET GLOBAL {} = 1", semi_sync_switch())).await;
+    gate.open();
+    let mut applications = Vec::new();
+    for _ in 0..3 {
+        let (mut conn, url) = (database.conn().await, receiver.url("/work"));
+        let insert = format!("INSERT INTO queued_job (http_method, url, body) VALUES ('post', '{url}', 'x')");
+        applications.push(tokio::spawn(async move { conn.query_drop(insert).await.unwrap() }));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut most = 0;
+    for _ in 0..looks {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        most = most.max(connections().await);
+    }
+    database.execute(&format!("SET GLOBAL {} = 0", semi_sync_switch())).await;
+    for application in applications {
+        application.await.unwrap();
+    }
+    let found = check(&database, &receiver, &Written::default()).await;
+    report("commits that wait", format!("{before} connections before, {most} at most, {found:?}"));
+    assert!(most <= 2 * before, "{most} connections, {before} before");
+    assert_eq!((found.jobs, found.extra_calls, found.taken_back), (23, 0, 0), "{found:?}");
+    all_stop(services, &ledger::BROKEN).await;
 }

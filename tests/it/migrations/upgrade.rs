@@ -7,6 +7,7 @@ use crate::support::factory::job;
 use crate::support::receiver::Receiver;
 use crate::support::service::Service;
 use crate::support::wait::until;
+use mysql_async::prelude::Queryable;
 use std::path::PathBuf;
 use strings_queue::store::migrate::SCHEMA;
 
@@ -99,24 +100,52 @@ async fn attempts_and_times_go_on_from_what_the_ancestor_wrote() {
 async fn texts_keep_their_letters_and_huge_ones_are_cut() {
     for make in MAKES {
         let database = ancestor(make).await;
-        job().body("Müßiggang").set("last_response", "ä".repeat(30_000)).insert(&database).await;
+        // Of one byte each, more of these have room than of two.
+        let (huge, left) = if make.charset == "latin1" { (40_000, 16_000) } else { (32_000, 32_000) };
+        job().body("Müßiggang").set("last_response", "ä".repeat(huge)).insert(&database).await;
         database
-            .execute(
-                "INSERT INTO queued_job_log (job_id, msg) VALUES (1, NULL), (1, 'größer'), (1, REPEAT('ö', 32000)), \
+            .execute(&format!(
+                "INSERT INTO queued_job_log (job_id, msg) VALUES (1, NULL), (1, 'größer'), (1, REPEAT('ö', {huge})), \
                    (NULL, 'of no job'), (NULL, NULL)",
-            )
+            ))
             .await;
         migrate(&database).await;
         let row: (String, usize, String) =
             database.query_one("SELECT body, CHAR_LENGTH(last_response), LEFT(last_response, 2) FROM queued_job").await;
-        assert_eq!(row, ("Müßiggang".into(), 16_000, "ää".into()), "{make:?}");
+        assert_eq!(row, ("Müßiggang".into(), left, "ää".into()), "{make:?}");
         let log = "SELECT job_id, LEFT(msg, 6), CHAR_LENGTH(msg) FROM queued_job_log ORDER BY id";
         let lines: Vec<(u64, String, usize)> = database.query(log).await;
         let line = |job, text: &str, length| (job, text.to_owned(), length);
         let expected =
-            [line(1, "", 0), line(1, "größer", 6), line(1, "öööööö", 16_000), line(0, "of no ", 9), line(0, "", 0)];
+            [line(1, "", 0), line(1, "größer", 6), line(1, "öööööö", left), line(0, "of no ", 9), line(0, "", 0)];
         assert_eq!(lines, expected, "{make:?}");
     }
+}
+
+/// As after a copy of the two tables alone.
+#[tokio::test]
+async fn tables_of_now_whose_version_was_lost_keep_their_texts() {
+    let database = TestDatabase::with_schema().await;
+    job().set("last_response", "ä".repeat(32_000)).insert(&database).await;
+    database.execute("INSERT INTO queued_job_log (job_id, msg) VALUES (1, REPEAT('ö', 32000))").await;
+    database.execute("DROP TABLE queued_job_migration").await;
+    migrate(&database).await;
+    let lengths = "SELECT (SELECT CHAR_LENGTH(last_response) FROM queued_job), CHAR_LENGTH(msg) FROM queued_job_log";
+    assert_eq!(database.query_one::<(u32, u32)>(lengths).await, (32_000, 32_000));
+}
+
+/// Which a dump may bring.
+#[tokio::test]
+async fn a_row_with_the_number_zero_is_upgraded_too() {
+    let database = ancestor(MAKES[0]).await;
+    let mut conn = database.conn().await;
+    conn.query_drop("SET SESSION sql_mode = CONCAT(@@sql_mode, ',NO_AUTO_VALUE_ON_ZERO')").await.unwrap();
+    conn.query_drop("INSERT INTO queued_job (id, http_method, url, body) VALUES (0, 'post', 'a', 'x')").await.unwrap();
+    migrate(&database).await;
+    assert_eq!(
+        database.query_one::<String>("SELECT CAST(state AS CHAR) FROM queued_job WHERE id = 0").await,
+        "available"
+    );
 }
 
 /// As the servers of its time made the first TIMESTAMP of a table.

@@ -6,7 +6,7 @@ use crate::support::factory::job;
 use crate::support::server::OwnServer;
 use mysql_async::prelude::Queryable;
 use std::time::Duration;
-use strings_queue::store::{Body, ClaimToken, ClaimedJob, Missed, Session, claim};
+use strings_queue::store::{Body, ClaimToken, ClaimedJob, Missed, Session, claim, load_body};
 
 /// What a claim tells of a job, but for what differs from claim to claim.
 fn told(job: &ClaimedJob) -> String {
@@ -146,4 +146,9 @@ async fn a_server_that_prepares_no_more_statements_is_asked_without() {
     }
     let asked: (String, u64) = database.query_one("SHOW GLOBAL STATUS LIKE 'Com_prepare_sql'").await;
     assert_eq!(asked.1, 1, "it is asked once");
+    let large = "INSERT INTO queued_job (http_method, url, body) VALUES ('post', 'http://x/', REPEAT('x', 40000))";
+    database.execute(large).await;
+    let key = database.query_one("SELECT MAX(id) FROM queued_job").await;
+    let claimed = claim_all(&mut session, "me", &[key]).await;
+    assert_eq!(load_body(&mut session, &claimed[0]).await.unwrap().unwrap().len(), 40_000);
 }
