@@ -115,8 +115,17 @@ fn serves(found: &str, WantedColumn { name, column_type: wanted, .. }: &WantedCo
         // The log has the values by their numbers: others may only follow.
         return found.starts_with(wanted.trim_end_matches(')'));
     }
-    // Tokens take up all of their numbers, and names all of their letters.
-    family(found) == family(wanted) && !matches!(name.as_str(), "claim_token" | "claimed_by")
+    family(found) == family(wanted) && has_room(found, name)
+}
+
+/// Whether what we write ourselves fits: a token takes up to 63 bits, and a dispatcher's name up to 64 letters.
+fn has_room(found: &str, name: &str) -> bool {
+    let length = || found.split(['(', ')']).nth(1).and_then(|digits| digits.parse::<u32>().ok());
+    match name {
+        "claim_token" => found.starts_with("bigint"),
+        "claimed_by" => length().is_none_or(|letters| letters >= 64),
+        _ => true,
+    }
 }
 
 fn family(column_type: &str) -> &str {
@@ -199,6 +208,17 @@ mod tests {
             assert!(found.len() == 1 && found[0].mend == "strings-queue migrate db.ini", "{found:?}");
         }
         assert_eq!(whats(&altered(|facts| facts.schema = Ok(SchemaState::Newer(9)))), "remark");
+    }
+
+    #[test]
+    fn what_we_write_ourselves_must_fit() {
+        let fits = |name: &str, found: &str| {
+            let wanted = wanted_columns().into_iter().find(|wanted| wanted.name == name).unwrap();
+            serves(found, &wanted)
+        };
+        assert!(fits("claim_token", "bigint") && !fits("claim_token", "int unsigned"));
+        assert!(fits("claimed_by", "varchar(255)") && !fits("claimed_by", "varchar(32)") && fits("claimed_by", "text"));
+        assert!(fits("attempt", "bigint"));
     }
 
     #[test]
