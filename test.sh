@@ -190,7 +190,7 @@ test_on_server() {
     else
         # Another build of our crate alone, and before the other, so that a program for use is left. The tests of
         # `support` are among the others.
-        step "failpoints on $name" cargo test --locked --features failpoints --test failpoints -- \
+        RUST_TEST_THREADS=$(tests_at_once) step "failpoints on $name" cargo test --locked --features failpoints --test failpoints -- \
             --skip support:: "${filters[@]}"
         if [ ${#filters[@]} -eq 0 ]; then step "benchmark on $name, in small" small_benchmark "$server"; fi
         RUST_TEST_THREADS=$(tests_at_once) step "tests on $name" \

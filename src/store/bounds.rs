@@ -169,11 +169,11 @@ mod tests {
         let settings = Config::parse(Path::new("db.ini"), "[db]\nhost: a\nuser: u\ndb: d", &|_| None).unwrap();
         let session = Session::new(Arc::new(Servers::new(settings.database.clone())));
         let failed = |code| StoreError::Server { code, message: String::new() };
-        session.bounds().ended(Some(&failed(1205)), Duration::from_millis(1_900));
+        session.bounds().ended(Some(&failed(1205)), Duration::from_millis(2_900));
         session.bounds().of_a_write().ended(None, HELD_UP * 9 / 10);
         session.bounds().of_a_read().ended(Some(&failed(1290)), Duration::from_secs(5));
         assert!(session.has_written() && session.has_settled());
-        for (error, took) in [(Some(failed(1290)), 0), (Some(failed(1205)), 2), (None, HELD_UP.as_secs())] {
+        for (error, took) in [(Some(failed(1290)), 0), (Some(failed(1205)), 3), (None, HELD_UP.as_secs())] {
             let session = Session::new(Arc::new(Servers::new(settings.database.clone())));
             let bounds = session.bounds().of_a_write();
             bounds.at.store(0, Ordering::Relaxed);

@@ -13,7 +13,7 @@ pub const WAIT_TIMEOUT_SECS: usize = 31_536_000;
 pub(super) const SESSION_MODE: &str = "time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
 /// How long a statement of ours waits for a row lock, in seconds. Results wait so for a row that an application keeps locked,
 /// and all others of their batch with it; then they go around it.
-pub(super) const LOCK_WAIT_SECS: u32 = 2;
+pub(super) const LOCK_WAIT_SECS: u32 = 3;
 /// How long one waits for a table that somebody alters or locks, in seconds: twice that is within a deed's time. The server
 /// looks at nothing else meanwhile: a statement that we have given up would wait on, as long as the table is kept, and the
 /// next one beside it.

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Shorter than a statement of ours would wait for a lock.
-const AT_ONCE: Duration = Duration::from_secs(4);
+const AT_ONCE: Duration = Duration::from_millis(2_500);
 
 /// Twenty jobs, of which an application keeps the tenth and the last one locked.
 struct Small {

@@ -4,7 +4,10 @@ use super::checker::check;
 use super::kills::hold_first_tries;
 use super::load::{Load, Written};
 use super::plan::answer_by_plan_and;
-use super::{ENOUGH, NO_SWEEP, RESCUED_WITHIN, SETTLES, base, following, ledger, report, stage, stage_alone, times};
+use super::{
+    ENOUGH, NO_SWEEP, RESCUED_WITHIN, SETTLES, base, following, ledger, report, stage, stage_alone, stage_without_load,
+    times,
+};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::proxy::Proxy;
@@ -82,7 +85,7 @@ async fn all_connections_of_one_of_two_dispatchers_cut_under_load_double_nothing
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_that_no_server_takes_as_a_lock_name_holds_up_no_rescue() {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_without_load().await;
     let bad = job().url(receiver.url("/work")).set("state", "executing").set("claimed_by", "");
     let bad = bad.set("claim_token", 7).set_expression("claim_expires_at", "NOW(6) + INTERVAL 1 HOUR", vec![]);
     bad.insert(&database).await;
@@ -98,7 +101,7 @@ async fn an_owner_that_no_server_takes_as_a_lock_name_holds_up_no_rescue() {
 /// nothing then, or every call of it would be made twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dispatcher_that_looks_dead_to_another_claims_nothing_until_it_has_its_lock_again() {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_without_load().await;
     let proxy = Proxy::start(database.server().address()).await;
     let mut lockless = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
     let mut other = following(&database.ini(NO_SWEEP)).await;
@@ -135,7 +138,7 @@ async fn a_dispatcher_that_looks_dead_to_another_claims_nothing_until_it_has_its
 /// Its second connection is ended by somebody, as one that has run for long, and no new one is to be had.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dispatcher_that_has_its_lock_and_no_second_connection_for_it_works_on_in_peace() {
-    let (database, receiver) = stage().await;
+    let (database, receiver) = stage_without_load().await;
     let proxy = Proxy::start(database.server().address()).await;
     let mut service = following(&database.ini_at(proxy.port(), NO_SWEEP)).await;
     let mut other = following(&database.ini(NO_SWEEP)).await;

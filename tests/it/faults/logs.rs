@@ -3,8 +3,8 @@
 use super::checker::check;
 use super::load::{Load, Written};
 use super::{
-    ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, following, ledger, report, settled, stage_on, sweeps,
-    times,
+    ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, following, ledger, report, settled, stage_on,
+    stage_without_load_on, sweeps, times,
 };
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
@@ -190,7 +190,7 @@ async fn a_log_begun_anew_in_silence_that_is_longer_than_the_former_one_is_notic
 
 async fn begun_anew_in_silence(then: &str) {
     let server = OwnServer::start(&[]).await;
-    let (database, receiver) = stage_on(server.access()).await;
+    let (database, receiver) = stage_without_load_on(server.access()).await;
     database.execute("CREATE TABLE noise (x LONGTEXT)").await;
     let mut service = settled(&database.ini("[sweep]\ninterval_secs: 4\n[retry]\njitter: 0\n")).await;
     job().url(receiver.url("/work")).insert_times(&database, 50).await;
@@ -248,7 +248,7 @@ async fn a_log_that_the_server_turned_off_is_noticed_at_the_next_sweep() {
     // The server runs as another user when we are root.
     may(0o777);
     let server = OwnServer::start(&[&format!("--log-bin={}", elsewhere.path().join("binlog").display())]).await;
-    let (database, receiver) = stage_on(server.access()).await;
+    let (database, receiver) = stage_without_load_on(server.access()).await;
     if database.is_mysql() {
         return left_out("a log turned off while it is followed: MySQL ends when it can't write its log");
     }

@@ -2,7 +2,7 @@
 
 use super::checker::{Found, check};
 use super::load::Load;
-use super::plan::answer_by_plan;
+use super::plan::{answer_by_plan, answer_by_plan_and};
 use super::{ENOUGH, NO_SWEEP, base, following, ledger, report, stage, stage_on, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
@@ -15,6 +15,10 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
+
+/// Jobs of these are answered later, or never, before the stop.
+const HANG: &str = "/work?hang";
+const HELD: &str = "/work?held";
 
 const DRAIN: Duration = Duration::from_secs(1);
 const ENDS_WITHIN: Duration = Duration::from_secs(1 + 2);
@@ -78,17 +82,17 @@ async fn stops_under_load_double_nothing_that_ended_in_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_while_handlers_hang_gives_their_jobs_back() {
     let (database, receiver) = stage().await;
-    receiver.on("/hang", Answer::never());
+    answer_by_plan_and(&receiver, |answer, call| if call.path == HANG { Answer::never() } else { answer });
     let load = Load::start(&database, &base(&receiver), (4, 60));
     let mut service = following(&database.ini(&settings())).await;
-    let hanging = job().url(receiver.url("/hang")).timeout(600).insert_times(&database, 10).await;
-    let all_hang = async || receiver.requests_for("/hang").len() == 10;
+    let hanging = job().url(receiver.url(HANG)).timeout(600).insert_times(&database, 10).await;
+    let all_hang = async || receiver.requests_for(HANG).len() == 10;
     until("their handlers hang", Duration::from_secs(20), all_hang).await;
     assert_eq!(stop_in_time(&mut service).await, Some(0));
     let sql =
         format!("SELECT COUNT(*) FROM queued_job WHERE state = 'available' AND attempt = 0 AND id IN {hanging:?}");
     assert_eq!(database.query_one::<u64>(&sql.replace('[', "(").replace(']', ")")).await, 10, "they are as before");
-    database.execute(&format!("UPDATE queued_job SET url = '{}' WHERE url LIKE '%/hang'", receiver.url("/work"))).await;
+    answer_by_plan(&receiver, Duration::ZERO);
     let found = the_next_one_does_the_rest(&database, &receiver, load).await;
     assert_eq!(found.taken_back, 0, "{found:?}");
     // These, and those of the load for which our own handler was late.
@@ -107,13 +111,17 @@ async fn locking(database: &TestDatabase, job: u64) -> Conn {
 async fn a_stop_waits_for_no_row_that_an_application_keeps_locked() {
     let (database, receiver) = stage().await;
     let gate = Gate::closed();
-    receiver.on("/held", Answer::ok().behind(&gate));
-    receiver.on("/hang", Answer::never());
+    let held_behind = gate.clone();
+    answer_by_plan_and(&receiver, move |answer, call| match call.path.as_str() {
+        HANG => Answer::never(),
+        HELD => answer.behind(&held_behind),
+        _ => answer,
+    });
     let load = Load::start(&database, &base(&receiver), (4, 60));
     let mut service = following(&database.ini(&settings())).await;
-    let held = job().url(receiver.url("/held")).timeout(600).insert(&database).await;
-    let hanging = job().url(receiver.url("/hang")).timeout(600).insert_times(&database, 10).await;
-    let all_called = async || receiver.requests_for("/held").len() == 1 && receiver.requests_for("/hang").len() == 10;
+    let held = job().url(receiver.url(HELD)).timeout(600).insert(&database).await;
+    let hanging = job().url(receiver.url(HANG)).timeout(600).insert_times(&database, 10).await;
+    let all_called = async || receiver.requests_for(HELD).len() == 1 && receiver.requests_for(HANG).len() == 10;
     until("all of them are being called", Duration::from_secs(20), all_called).await;
     // One row's result is there, and cannot be written; another's job can't be given back. All others can.
     let (mut first, mut second) = (locking(&database, held).await, locking(&database, hanging[0]).await);
@@ -125,10 +133,7 @@ async fn a_stop_waits_for_no_row_that_an_application_keeps_locked() {
     for conn in [&mut first, &mut second] {
         conn.query_drop("COMMIT").await.unwrap();
     }
-    for (path, plan) in [("/hang", "/work"), ("/held", "/work")] {
-        let url = receiver.url(plan);
-        database.execute(&format!("UPDATE queued_job SET url = '{url}' WHERE url LIKE '%{path}'")).await;
-    }
+    answer_by_plan(&receiver, Duration::ZERO);
     let found = the_next_one_does_the_rest(&database, &receiver, load).await;
     assert_eq!(found.taken_back, 2, "{found:?}");
 }

@@ -1,6 +1,7 @@
 //! The table emptied under load: its numbers begin anew, while calls and results of the former rows are under way.
 
 use super::load::Load;
+use super::plan::answer_by_plan;
 use super::stops::{settings, stop_in_time};
 use super::{ENOUGH, all_following, all_stop, base, report, settles, stage, times};
 use crate::support::checker::{Scope, assert_well, extra_calls, read_stories};
@@ -15,6 +16,8 @@ const WRITERS: usize = 4;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_emptied_under_load_keeps_the_results_of_former_jobs_from_those_that_have_their_numbers() {
     let (database, receiver) = stage().await;
+    // Some are under way at any time.
+    answer_by_plan(&receiver, Duration::from_millis(50));
     let mut services = all_following(&database.ini(&settings()), 3).await;
     let load = Load::start(&database, &base(&receiver), (WRITERS, 60));
     let mut before = 0;

@@ -150,7 +150,7 @@ async fn an_application_that_locks_rows_in_the_opposite_order_deadlocks_and_both
     let [first, second, low, high] = calling.keys[..] else { panic!() };
     let before = deadlocks(&calling.database).await;
     // With more changes than the service has, the application is not the one to be rolled back. It makes them now:
-    // once the service waits for a row, it does so for no longer than two seconds.
+    // once the service waits for a row, it does so for no longer than three seconds.
     let mut application = calling.application(&[&others[..], &[high]].concat()).await;
     // Two tasks write results. While each of them waits for a row, the other two results gather to one batch.
     let mut holding = calling.application(&[first]).await;

@@ -77,7 +77,7 @@ fn within_its_retries(story: &Story) -> bool {
 }
 
 fn extra_calls_have_a_cause(story: &Story) -> bool {
-    story.all_calls() <= story.lines.results() + story.lines.taken_back + story.lines.given_back
+    story.all_calls() + story.lines.unreached <= story.lines.results() + story.lines.taken_back + story.lines.given_back
 }
 
 fn results_are_of_calls(story: &Story) -> bool {
@@ -128,8 +128,9 @@ fn last_line_tells_the_end(story: &Story) -> bool {
     timed_out || story.last_line.starts_with(&format!("[JOBID {id}] Job {result}"))
 }
 
-/// A call that was recorded has its line; one whose dispatcher died may have, and one that came to no handler.
+/// A call that was recorded has its line; one whose dispatcher died may have, one that came to no handler, and one of a
+/// result that was refused.
 fn calls_are_told(story: &Story) -> bool {
-    let tries = story.attempt + story.lines.given_back;
+    let tries = story.attempt + story.lines.given_back + story.lines.refused;
     (story.lines.results() - story.lines.unreached..=tries).contains(&story.lines.calling)
 }
