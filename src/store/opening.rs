@@ -44,17 +44,22 @@ pub(super) fn wants_tls(database: &DatabaseConfig) -> bool {
     database.ssl_mode != SslMode::Disabled && database.socket.is_none()
 }
 
-/// Where TLS is only preferred, each connection asks for it anew: one server's lack of it binds no other.
+/// Where TLS is only preferred, each connection asks for it anew: one server's lack of it binds no other. So does a
+/// certificate that can't be read, as one of X.509 version 1, which the servers' manuals show how to make.
 async fn connect(database: &DatabaseConfig, host: &HostPort) -> Result<(Conn, bool), StoreError> {
     let wanted = wants_tls(database);
     match Conn::new(connect_options(database, host, wanted)).await {
-        Err(DriverFailure::Driver(DriverError::NoClientSslFlagFromServer))
-            if database.ssl_mode == SslMode::Preferred =>
-        {
+        Err(failure) if database.ssl_mode == SslMode::Preferred && has_no_tls_for_us(&failure) => {
             Ok((Conn::new(connect_options(database, host, false)).await?, false))
         }
         other => Ok((other?, wanted)),
     }
+}
+
+/// Nothing else is asked of a certificate where TLS is preferred.
+fn has_no_tls_for_us(failure: &DriverFailure) -> bool {
+    matches!(failure, DriverFailure::Driver(DriverError::NoClientSslFlagFromServer))
+        || failure.to_string().contains("invalid peer certificate")
 }
 
 async fn ask(conn: &mut Conn) -> Result<HashMap<String, String>, StoreError> {

@@ -17,6 +17,11 @@ pub fn judge_connecting(database: &DatabaseConfig, error: &StoreError) -> Findin
             "name the primary too in [db] `host: …`, or wait until one is elected".to_owned()
         }
         StoreError::Connection(text) if text.contains("authentication plugin") => mend_plugin(database),
+        StoreError::Connection(text) if is_unreadable_certificate(text) => {
+            "issue the server's certificate anew, as one of version 3 (`-extfile` with a subjectAltName) that an authority \
+             has signed; or do without TLS in [db]: `ssl_mode: disabled`"
+                .to_owned()
+        }
         StoreError::Connection(text) if is_about_tls(text) => mend_tls(database),
         StoreError::Connection(_) if database.socket.is_some() => {
             "start the server, or mend [db] `socket: …`".to_owned()
@@ -80,6 +85,10 @@ fn mend_plugin(database: &DatabaseConfig) -> String {
          CREATE USER {account} IDENTIFIED BY '…';\nor, if it exists: ALTER USER {account} IDENTIFIED BY '…';\n\
          on MySQL, where that keeps its plugin: ALTER USER {account} IDENTIFIED WITH caching_sha2_password BY '…';"
     )
+}
+
+fn is_unreadable_certificate(text: &str) -> bool {
+    ["UnsupportedCertVersion", "CaUsedAsEndEntity"].iter().any(|fault| text.contains(fault))
 }
 
 fn is_about_tls(text: &str) -> bool {

@@ -208,3 +208,21 @@ async fn the_papers_that_a_server_made_for_itself_can_be_verified_but_for_the_na
     service.wait_for_line("following the log", SOON).await;
     assert_eq!(service.stop(SOON).await, Some(0));
 }
+
+/// As `openssl x509 -req` makes one unless told otherwise: of version 1. The key is nobody's.
+#[tokio::test]
+async fn a_certificate_that_cannot_be_read_leaves_tls_out_where_it_is_only_preferred() {
+    let rig = Rig::start().await;
+    let papers = [("cert.pem", include_str!("version_1_cert.pem")), ("key.pem", include_str!("version_1_key.pem"))];
+    for (name, text) in papers {
+        std::fs::write(rig.folder.path().join(name), text).unwrap();
+    }
+    let reload = if rig.database.is_mysql() { "ALTER INSTANCE RELOAD TLS" } else { "FLUSH SSL" };
+    rig.database.execute(reload).await;
+    rig.assert_refuses("ssl_mode: preferred", "the database answered error 1045").await;
+    rig.assert_refuses("ssl_mode: required", "UnsupportedCertVersion").await;
+    let checked = run([OsStr::new("check"), rig.ini("127.0.0.1", "ssl_mode: required").as_os_str()]).await;
+    assert!(checked.stdout.contains("issue the server's certificate anew, as one of version 3"), "{checked}");
+    rig.database.execute("ALTER USER tls@'127.0.0.1' REQUIRE NONE").await;
+    rig.assert_lets_in("ssl_mode: preferred").await;
+}
