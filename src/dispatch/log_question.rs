@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 /// How long a sweep waits to learn where the log ends.
 const WAITED_FOR: Duration = Duration::from_secs(1);
+/// How long one is left to be answered: a little less than makes the server suspect, which has not failed.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(28);
 /// The pause after a question that got no answer; twice as long after each further one.
 const PAUSE: Duration = Duration::from_secs(60);
 const MOST_DOUBLINGS: u32 = 5;
@@ -75,7 +77,8 @@ impl LogQuestion {
 }
 
 async fn ask(mut session: Session, followed: Arc<Followed>) -> Answer {
-    let answer = compare(&mut session, &followed).await;
+    let late = StoreError::Deadline(ANSWERED_WITHIN.as_secs());
+    let answer = timeout(ANSWERED_WITHIN, compare(&mut session, &followed)).await.unwrap_or(Err(late));
     (session, answer)
 }
 

@@ -132,15 +132,18 @@ impl Directory {
 fn refuse_others(path: &Path) -> Result<(), SandboxError> {
     let refuse = |why: String| Err(SandboxError::NotOurs { directory: path.to_owned(), why });
     let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
+    let (us, made) = (rustix::process::geteuid(), path.join("made_by").exists());
+    // Root may go on with a user's.
+    if metadata.uid() != us.as_raw() && !(made && us.is_root()) {
         return refuse("belongs to another user".to_owned());
     }
-    if path.join("made_by").exists() {
+    if made {
         return Ok(());
     }
     let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
     let mut names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
-    let foreign = names.find(|name| !NAMES.iter().any(|ours| name == ours));
+    let harmless = |name: &std::ffi::OsStr| name == "lost+found" || name.as_encoded_bytes().starts_with(b".");
+    let foreign = names.find(|name| !harmless(name) && !NAMES.iter().any(|ours| name == ours));
     foreign.map_or(Ok(()), |name| refuse(format!("has `{}` in it", name.display())))
 }
 
@@ -179,6 +182,8 @@ mod tests {
         fs::create_dir(&tmp).unwrap();
         fs::set_permissions(&tmp, fs::Permissions::from_mode(0o755)).unwrap();
         assert!(Directory::open(folder.path(), Owner::Ourselves).is_ok(), "an interrupted start may leave that");
+        fs::write(folder.path().join(".gitkeep"), "").unwrap();
+        assert!(Directory::open(folder.path(), Owner::Ourselves).is_ok());
         fs::write(&other, "").unwrap();
         let refused = Directory::open(folder.path(), Owner::Ourselves).unwrap_err().to_string();
         assert!(refused.contains("has `Cargo.toml` in it: name an empty directory"), "{refused}");

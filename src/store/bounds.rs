@@ -86,7 +86,7 @@ impl Bounds {
         let waited = error.code() == Some(1205) && took >= Duration::from_secs(LOCK_WAIT_SECS.into());
         // As where a table or a right is gone for a while.
         let refused = self.is_a_write
-            && error.code().is_some()
+            && error.code().is_some_and(|code| !OF_ONE_STATEMENT.contains(&code))
             && !(error.is_refused_data() || error.is_lock_conflict() || error.says_locked());
         waited || refused || error.says_no_writes() || matches!(error, StoreError::Deadline(_))
     }
@@ -118,6 +118,9 @@ impl Bounds {
         }
     }
 }
+
+/// What befalls one statement, and not the next: too many locks, interrupted, a conflict with another member of a group.
+const OF_ONE_STATEMENT: [u16; 3] = [1206, 1317, 3101];
 
 /// A row is seldom waited for as long.
 fn waited_for_a_table(error: &StoreError, took: Duration) -> bool {

@@ -32,7 +32,7 @@ pub(super) async fn wait_for_lock(session: &mut Session, name: &str) -> Result<b
 
 /// Sees to it that there is a connection.
 async fn connect(session: &mut Session) -> Result<(), StoreError> {
-    within_deadline(session.bounds(), async {
+    within_deadline(session.bounds().of_a_read(), async {
         session.lease().await?.keep();
         Ok(())
     })
@@ -133,14 +133,18 @@ impl Owner {
     async fn guard(&mut self, held: &watch::Sender<bool>) -> Result<(), StoreError> {
         self.hold().await?;
         held.send_replace(true);
-        if let Err(error) = connect(&mut self.standby).await {
+        let connected = tokio::select! {
+            connected = connect(&mut self.standby) => connected,
+            // A lock on a server that nobody works with any more shows nothing.
+            () = self.holder.left_behind() => return Ok(()),
+        };
+        if let Err(error) = connected {
             self.lose_standby(&error, false).await;
             return Ok(());
         }
         let begun = Instant::now();
         let granted = tokio::select! {
             granted = wait_for_lock(&mut self.standby, &self.name) => granted,
-            // A lock on a server that nobody works with any more shows nothing.
             () = self.holder.left_behind() => Ok(false),
         };
         match granted {

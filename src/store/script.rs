@@ -58,7 +58,8 @@ async fn run_in_pieces(conn: &mut Conn, update: &str) -> Result<(), StoreError> 
         };
         let Some(last) = last.flatten() else { return Ok(()) };
         run_statement(conn, &format!("{update} AND id >= {from} AND id <= {last}")).await?;
-        from = last.saturating_add(1);
+        let Some(next) = last.checked_add(1) else { return Ok(()) };
+        from = next;
     }
 }
 

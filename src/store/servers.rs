@@ -159,9 +159,7 @@ impl Servers {
             }
         }
         // A server that answers with an error is there.
-        if failures.iter().any(|(_, error)| error.is_of_a_server()) {
-            self.leave_unwritten();
-        } else {
+        if !failures.iter().any(|(_, error)| error.is_of_a_server()) {
             self.place.send_if_modified(|place| {
                 place.lose(arrivals);
                 false

@@ -24,8 +24,8 @@ pub async fn try_to_write(session: &mut Session) -> Result<(), StoreError> {
 /// A line of no job.
 const NO_LINE: &str = "INSERT INTO queued_job_log (job_id, msg, created_at) SELECT 1, '', NOW(6) FROM DUAL WHERE 1 = 0";
 
-/// Whether jobs can be worked off: an error says that nobody's claims or results would be written, until somebody mends that.
-/// What passes is no error.
+/// Whether jobs can be worked off: an error says that nobody's claims or results would be written, until somebody mends that,
+/// or for now. A table that is locked is waited for, and no error.
 pub async fn try_to_work(session: &mut Session) -> Result<(), StoreError> {
     let tried = within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
