@@ -28,8 +28,8 @@ pub struct LogQuestion {
     not_before: Option<Instant>,
 }
 
-/// The connection, back, and what it brought.
-type Answer = (Session, Result<bool, StoreError>);
+/// The connection, back, and what it brought; none when it brought nothing in time.
+type Answer = (Session, Option<bool>);
 
 impl LogQuestion {
     /// None was asked yet.
@@ -46,7 +46,7 @@ impl LogQuestion {
             return false;
         }
         if let Some(answered) = self.asking.take() {
-            self.take_in(answered.await.map(|(_, answer)| answer));
+            self.take_in(answered.await.map_or(Some(false), |(_, answer)| answer));
         }
         if self.not_before.is_some_and(|at| Instant::now() < at) {
             return false;
@@ -57,9 +57,9 @@ impl LogQuestion {
         match timeout(WAITED_FOR, &mut asking).await {
             Ok(Ok((back, answer))) => {
                 *session = back;
-                self.take_in(Ok(answer))
+                self.take_in(answer)
             }
-            Ok(Err(broken)) => self.take_in(Err(broken)),
+            Ok(Err(_)) => self.take_in(Some(false)),
             Err(_) => {
                 self.asking = Some(asking);
                 false
@@ -67,9 +67,8 @@ impl LogQuestion {
         }
     }
 
-    fn take_in(&mut self, answer: Result<Result<bool, StoreError>, tokio::task::JoinError>) -> bool {
-        let answer = answer.unwrap_or(Ok(false));
-        self.unanswered = if let Err(StoreError::Deadline(_)) = answer { self.unanswered + 1 } else { 0 };
+    fn take_in(&mut self, answer: Option<bool>) -> bool {
+        self.unanswered = if answer.is_none() { self.unanswered + 1 } else { 0 };
         let pause = PAUSE * (1 << self.unanswered.saturating_sub(1).min(MOST_DOUBLINGS));
         self.not_before = (self.unanswered > 0).then(|| Instant::now() + pause);
         answer.unwrap_or(false)
@@ -77,9 +76,9 @@ impl LogQuestion {
 }
 
 async fn ask(mut session: Session, followed: Arc<Followed>) -> Answer {
-    let late = StoreError::Deadline(ANSWERED_WITHIN.as_secs());
-    let answer = timeout(ANSWERED_WITHIN, compare(&mut session, &followed)).await.unwrap_or(Err(late));
-    (session, answer)
+    let answer = timeout(ANSWERED_WITHIN, compare(&mut session, &followed)).await;
+    // A connection that broke, or a right that is missing, is an answer.
+    (session, answer.ok().map(|answer| answer.unwrap_or(false)))
 }
 
 async fn compare(session: &mut Session, followed: &Followed) -> Result<bool, StoreError> {
@@ -109,11 +108,11 @@ mod tests {
             |question: &LogQuestion| question.not_before.map(|at| (at - Instant::now()).as_secs_f64().round());
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            assert!(!question.take_in(Ok(Err(StoreError::Deadline(30)))));
+            assert!(!question.take_in(None));
             pauses.extend(in_secs(&question));
         }
         assert_eq!(pauses, [60.0, 120.0, 240.0, 480.0, 960.0, 1_920.0, 1_920.0, 1_920.0]);
-        assert!(question.take_in(Ok(Ok(true))));
+        assert!(question.take_in(Some(true)));
         assert_eq!(in_secs(&question), None);
     }
 }

@@ -12,9 +12,10 @@ use super::{
 use crate::support::database::TestDatabase;
 use crate::support::proxy::{CutPoint, Fault, Mode, Proxy, Way};
 use crate::support::receiver::{Gate, Receiver};
+use crate::support::service::Service;
 use crate::support::wait::{eventually, until};
 use mysql_async::prelude::Queryable;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 /// What the log has before rows of ours.
@@ -53,7 +54,8 @@ async fn a_stream_or_a_lock_whose_connection_is_disturbed_under_load_costs_no_jo
         for fault in faults().into_iter().take(times(2, 4)) {
             for (way, holds) in LASTING {
                 // What goes to the server says so when it is opened, and not again.
-                disturb(&proxy, (way, holds), (CutPoint::BeforePassing, fault), way == Way::ToServer).await;
+                let anew = way == Way::ToServer;
+                disturb(&services[0], &proxy, (way, holds), (CutPoint::BeforePassing, fault), anew).await;
                 outlast(fault).await;
                 more_calls(&receiver, 100).await;
             }
@@ -77,7 +79,7 @@ async fn a_sweep_or_a_body_whose_connection_is_disturbed_under_load_costs_no_job
         for asks in SWEPT {
             for point in [CutPoint::BeforePassing, CutPoint::BeforeAnswer] {
                 // Statements with parameters are prepared once for each connection.
-                disturb(&proxy, (Way::ToServer, asks), (point, fault), true).await;
+                disturb(&services[0], &proxy, (Way::ToServer, asks), (point, fault), true).await;
                 outlast(fault).await;
                 more_calls(&receiver, 100).await;
             }
@@ -106,7 +108,8 @@ async fn a_watch_whose_connection_was_disturbed_sees_the_other_die_in_time() {
     let seen = faults().into_iter().filter(|fault| !matches!(fault, Fault::Becomes(Mode::Swallow, _)));
     for fault in seen.cycle().take(times(2, 30)) {
         // No other connection of the first one names the second.
-        disturb(&proxy, (Way::ToServer, direct.as_bytes()), (CutPoint::BeforePassing, fault), true).await;
+        let names = (Way::ToServer, direct.as_bytes());
+        disturb(&services[0], &proxy, names, (CutPoint::BeforePassing, fault), true).await;
         until_two_watch_each_other(&database).await;
     }
     // Right after an outage, those that live are given time to come back.
@@ -131,13 +134,22 @@ fn faults() -> [Fault; 4] {
 }
 
 /// Has the fault come to the connection that holds these bytes next; where it has to be opened for that, all are cut.
-async fn disturb(proxy: &Proxy, (way, holds): (Way, &[u8]), fault: (CutPoint, Fault), anew: bool) {
-    let mut trap = proxy.fault_on(way, holds, fault);
+async fn disturb(service: &Service, proxy: &Proxy, (way, holds): (Way, &[u8]), fault: (CutPoint, Fault), anew: bool) {
+    let trap = proxy.fault_on(way, holds, fault);
     if anew {
         proxy.cut_all();
     }
     // A statement that is not answered is given up after half a minute.
-    trap.sprung(Duration::from_secs(60)).await;
+    let begun = Instant::now();
+    while !trap.has_sprung() {
+        if begun.elapsed() > Duration::from_secs(60) {
+            let of_one_job = |line: &String| line.contains("[JOBID");
+            let lines: Vec<String> = service.lines().into_iter().filter(|line| !of_one_job(line)).collect();
+            let last = &lines[lines.len().saturating_sub(60)..];
+            panic!("{:?} did not come, {fault:?}:\n{}", String::from_utf8_lossy(holds), last.join("\n"));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// What disturbs a connection for a while does so; in full, a deed that is swallowed is given up.
