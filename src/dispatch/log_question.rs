@@ -14,8 +14,8 @@ const WAITED_FOR: Duration = Duration::from_secs(1);
 /// How long one is left to be answered: a little less than makes the server suspect, which has not failed.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(28);
 /// The pause after a question that got no answer; twice as long after each further one.
-const PAUSE: Duration = Duration::from_secs(60);
-const MOST_DOUBLINGS: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(30);
+const MOST_DOUBLINGS: u32 = 6;
 
 /// One question at a time.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ mod tests {
             assert!(!question.take_in(None));
             pauses.extend(in_secs(&question));
         }
-        assert_eq!(pauses, [60.0, 120.0, 240.0, 480.0, 960.0, 1_920.0, 1_920.0, 1_920.0]);
+        assert_eq!(pauses, [30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1_920.0, 1_920.0]);
         assert!(question.take_in(Some(true)));
         assert_eq!(in_secs(&question), None);
     }
