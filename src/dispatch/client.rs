@@ -27,7 +27,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(4);
 const UNREAD_FOR: Duration = Duration::from_secs(300);
 /// After how long a silence during a call a connection of HTTP/2 is asked whether it lives, and how long it may take to answer:
 /// a handler that computes for a while, and does nothing beside that, is alive. Some handlers count the questions, and close
-/// the connection of who asks too often (Tomcat takes some ten of them, "overheadCountFactor" in its manual).
+/// the connection of who asks too often (Tomcat: "overheadCountFactor" in its manual).
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(30);
 

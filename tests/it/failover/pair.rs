@@ -115,7 +115,7 @@ async fn idle_services_leave_a_server_that_takes_no_writes_any_more() {
     proxy.lead_to(pair.cluster.access(1).address());
     for service in [&by_list, &by_name] {
         service.wait_for_line("working on another server now", SOON).await;
-        until("the log is followed there", SOON, async || count(service, "following the log") >= 2).await;
+        until("the log is followed there", SOON, async || count(service, "following the log") == 2).await;
     }
     pair.cluster.enqueue(&receiver.url("/"), 1).await;
     receiver.wait_for(1, SOON).await;
@@ -144,7 +144,7 @@ async fn a_stream_that_comes_to_another_server_behind_one_address_takes_all_conn
         conn.query_drop(format!("KILL {reader}")).await.unwrap();
     }
     service.wait_for_line("working on another server now", SOON).await;
-    until("the log is followed there", SOON, async || count(&service, "following the log") >= 2).await;
+    until("the log is followed there", SOON, async || count(&service, "following the log") == 2).await;
     let row = format!("('post', '{}', 'x')", receiver.url("/"));
     pair.cluster
         .execute_on(1, &format!("INSERT INTO {DATABASE}.queued_job (http_method, url, body) VALUES {row}"))
