@@ -93,6 +93,13 @@ impl Use {
         if self.has_portions(now) { room.min(self.portions.left(limit, now)) } else { room }
     }
 
+    /// How many more jobs are worth a claim of their own: an eighth of those whose calls ended lately, for as many may end
+    /// while that claim is made; no more than a portion where there are portions.
+    pub(super) fn worth_a_claim(&self, limit: usize, now: Instant) -> usize {
+        let soon = if self.calling > 0 { self.pace.lately(now).min(MOST_AHEAD) / 8 } else { 0 };
+        if self.has_portions(now) { soon.min(self.portions.size(limit)) } else { soon }
+    }
+
     /// When there is more for a host that has room, and has had its portion.
     pub(super) fn next_portion(&self, limit: usize, now: Instant) -> Option<Instant> {
         let waits = self.room(limit, now) > 0 && self.room_of_host(limit, now) == 0;

@@ -53,8 +53,13 @@ impl Portions {
     /// How many more jobs there are now for a host that takes so many at once.
     pub(super) fn left(&self, limit: usize, now: Instant) -> usize {
         let given = if now < self.next() { self.given } else { 0 };
+        self.size(limit).saturating_sub(given)
+    }
+
+    /// How many jobs are a portion.
+    pub(super) fn size(&self, limit: usize) -> usize {
         let portions = self.fill_in().as_nanos() / self.pause().as_nanos();
-        limit.div_ceil(usize::try_from(portions).unwrap_or(1)).saturating_sub(given)
+        limit.div_ceil(usize::try_from(portions).unwrap_or(1))
     }
 
     /// When the next portion is due.

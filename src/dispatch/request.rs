@@ -97,10 +97,10 @@ pub fn parse_url(text: &str) -> Result<Url, Unusable> {
 }
 
 fn check_length(url: &str) -> Result<(), Unusable> {
-    match url.len() {
-        ..=MAX_URL_BYTES => Ok(()),
-        length => Err(Unusable::Url(format!("it is {length} bytes long; at most {MAX_URL_BYTES} can be sent"))),
+    if url.len() > MAX_URL_BYTES {
+        return Err(Unusable::Url(format!("it is too long; at most {MAX_URL_BYTES} bytes can be sent")));
     }
+    Ok(())
 }
 
 /// What stands before the first colon is a scheme only where slashes follow: else it is a host with a port, or a

@@ -40,7 +40,7 @@ pub struct ClaimedJob {
     pub attempt: Attempt,
     /// `http_method`, as written by the application.
     pub method: String,
-    /// `url`, as written by the application.
+    /// `url`, as written by the application; of one that is too long for any call, the first 65,535 characters.
     pub url: String,
     /// `body`.
     pub body: Body,

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// claimed jobs stays small in memory.
 const INLINE_BODY_BYTES: usize = 32 * 1024;
 
+/// No URL that is longer can be called; the beginning of one tells that, so that a batch of them stays small too.
+const URL_CHARS: usize = 65_535;
+
 /// A row that can be claimed.
 pub(super) const WORKABLE: &str = "state IN ('available', 'retryable') AND run_at <= @strings_queue_now";
 
@@ -20,7 +23,7 @@ pub(super) fn readable_columns(token: &str) -> String {
     format!(
         "id, CAST(state AS CHAR), claim_token <=> {token}, \
          COALESCE(TIMESTAMPDIFF(MICROSECOND, @strings_queue_now, run_at), 0), attempt, http_method, \
-         IF({readable}, CAST(url AS BINARY), ''), LENGTH(body), \
+         IF({readable}, CAST(LEFT(url, {URL_CHARS}) AS BINARY), ''), LENGTH(body), \
          IF(({readable}) AND LENGTH(body) <= {INLINE_BODY_BYTES}, CAST(body AS BINARY), NULL), \
          timeout_secs, remaining_retries, retry_delay_secs, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED), \
          claimed_by, TIMESTAMPDIFF(MICROSECOND, NOW(6), claim_expires_at), claim_token"

@@ -19,14 +19,12 @@ impl Slots {
         self.all.calling > 0 && free < unread && free < self.all.pace.lately(self.now).min(MOST_AHEAD) / 2
     }
 
-    /// Whether what this host has left is worth a claim of its own: a good part of what will be free in some moments.
+    /// Whether what this host has left is worth a claim of its own: a good part of what will be free in some moments, or a
+    /// portion.
     #[must_use]
     pub fn is_worth_a_claim(&self, host: &HostKey) -> bool {
-        let soon = |used: &Use| {
-            let ends = used.calling > 0 && !used.has_portions(self.now);
-            if ends { used.pace.lately(self.now).min(MOST_AHEAD) / 8 } else { 0 }
-        };
-        self.free_for(host) >= self.per_host.get(host).map_or(0, soon)
+        let worth = self.per_host.get(host).map_or(0, |used| used.worth_a_claim(self.limit_per_host, self.now));
+        self.free_for(host) >= worth
     }
 
     /// Whether a host has no room for more, and will have none for some moments: fewer of its calls end meanwhile than
@@ -59,7 +57,7 @@ mod tests {
     use crate::dispatch::pace::{AHEAD_FOR, SLOW_FOR};
 
     #[test]
-    fn a_slot_of_a_busy_host_waits_for_some_more_and_that_of_an_idle_or_slow_one_does_not() {
+    fn a_slot_of_a_host_whose_calls_end_waits_for_some_more_and_that_of_an_idle_one_or_a_whole_portion_does_not() {
         let mut slots = Slots::new(200, 100);
         for _ in 0..40 {
             assert!(begin(&mut slots, "busy"));
@@ -75,6 +73,8 @@ mod tests {
         (0..60).for_each(|_| slots.end_call(&host("slow"), AHEAD_FOR * 2));
         slots.set_now(slots.next_portion().unwrap());
         assert_eq!((slots.free_for(&host("slow")), slots.is_worth_a_claim(&host("slow"))), (10, true), "a portion");
+        (0..4).for_each(|_| assert!(slots.take(&host("slow"))));
+        assert_eq!((slots.free_for(&host("slow")), slots.is_worth_a_claim(&host("slow"))), (6, false), "a part of one");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Bodies: exactly the stored bytes, small and large.
+//! Bodies: exactly the stored bytes, small and large. URLs, of which there is a longest one.
 
 use super::{SOON, claim_all, session, state};
 use crate::support::database::TestDatabase;
@@ -44,6 +44,17 @@ async fn texts_are_sent_as_utf_8_whatever_the_column_is() {
     let claimed = claim_all(&mut session(&database), "me", &[key]).await.remove(0);
     assert_eq!(claimed.body, Body::Here("größer 🦀".into()));
     assert_eq!((claimed.method.as_str(), claimed.url.as_str()), ("PÖST", "http://x/ü"));
+}
+
+#[tokio::test]
+async fn a_claim_reads_no_more_of_a_url_than_tells_that_it_is_too_long() {
+    let database = TestDatabase::with_schema().await;
+    let url = format!("http://x/{}", "ü".repeat(1_000_000));
+    let keys = [job().url(&url).insert(&database).await, job().url(&url[..65_535]).insert(&database).await];
+    let claimed = claim_all(&mut session(&database), "me", &keys).await;
+    assert_eq!(claimed[0].url.chars().count(), 65_535);
+    assert!(url.starts_with(&claimed[0].url));
+    assert_eq!(claimed[1].url, url[..65_535]);
 }
 
 /// Over a thin line it would never come: each time it would be given back, and never fail.
