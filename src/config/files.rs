@@ -26,6 +26,15 @@ pub(super) fn read(path: &Path) -> io::Result<TextFile> {
     Ok(TextFile { text, open_to_all: metadata.is_file() && metadata.permissions().mode() & 0o004 != 0 })
 }
 
+/// What is wrong with a file that could not be read, and what mends it.
+pub(super) fn fault(error: &io::Error) -> String {
+    let mend = match error.kind() {
+        io::ErrorKind::PermissionDenied => "let the user that the service runs as read it",
+        _ => "mend the path",
+    };
+    format!("can't be read: {}; {mend}", reason(error))
+}
+
 /// Why a file could not be read, without the number of the system's error.
 pub(super) fn reason(error: &io::Error) -> String {
     match error.kind() {
@@ -40,6 +49,16 @@ pub(super) fn reason(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_may_not_be_read_is_not_said_to_be_somewhere_else() {
+        let fault = |kind: io::ErrorKind| fault(&kind.into());
+        assert!(
+            fault(io::ErrorKind::PermissionDenied)
+                .ends_with("not permitted; let the user that the service runs as read it")
+        );
+        assert!(fault(io::ErrorKind::NotFound).ends_with("there is no such file; mend the path"));
+    }
 
     #[test]
     fn a_file_too_large_is_not_read_whole() {

@@ -54,8 +54,7 @@ fn read_file(reader: &mut Reader<'_>, source: &Source) -> Option<Secret> {
     let file = match files::read(&path) {
         Ok(file) => file,
         Err(error) => {
-            let reason = files::reason(&error);
-            reader.problem(source.file_key, format!("{} can't be read: {reason}; mend the path", path.display()));
+            reader.problem(source.file_key, format!("{} {}", path.display(), files::fault(&error)));
             return None;
         }
     };

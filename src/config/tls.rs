@@ -64,7 +64,7 @@ fn check_certificates(reader: &mut Reader<'_>, setting: &Setting, path: &Path) {
     let fault = match files::read(path) {
         Ok(file) if file.text.contains("-----BEGIN CERTIFICATE-----") => return,
         Ok(_) => "holds no certificate in PEM form; name the file of the authority's certificate".to_owned(),
-        Err(error) => format!("can't be read: {}; mend the path", files::reason(&error)),
+        Err(error) => files::fault(&error),
     };
     reader.problem(setting, format!("{} {fault}", path.display()));
 }

@@ -59,7 +59,7 @@ pub enum SandboxError {
     #[error("{0} exists and is not a private directory of the server's user: remove it")]
     UnsafeDirectory(PathBuf),
     /// The first data directory could not be made.
-    #[error("the data directory could not be made ({status}); the last lines of {}:\n{tail}", .log.display())]
+    #[error("the data directory could not be made ({status}); the last lines of {}:\n{tail}{}", .log.display(), confined(.tail))]
     Initialise {
         /// How the program that makes it ended.
         status: ExitStatus,
@@ -69,7 +69,7 @@ pub enum SandboxError {
         tail: String,
     },
     /// The server ended instead of starting.
-    #[error("the database server ended at once ({status}); the last lines of {}:\n{tail}", .log.display())]
+    #[error("the database server ended at once ({status}); the last lines of {}:\n{tail}{}", .log.display(), confined(.tail))]
     EndedEarly {
         /// How it ended.
         status: ExitStatus,
@@ -104,6 +104,17 @@ impl SandboxError {
     /// Says what was tried, and on what, when it fails.
     pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SandboxError {
         move |source| SandboxError::Io { what, path: path.to_owned(), source }
+    }
+}
+
+/// What is to be said where the server was refused a file that is its own: Ubuntu confines MySQL's program to the usual folders.
+fn confined(tail: &str) -> &'static str {
+    let refused = ["Permission denied", "errno: 13", "Errcode: 13"].iter().any(|words| tail.contains(words));
+    if refused {
+        "\nwhere the files' modes allow it, AppArmor may confine this program: name a copy of it that lies elsewhere, or another \
+         one (`strings-queue sandbox --server-program …`)"
+    } else {
+        ""
     }
 }
 

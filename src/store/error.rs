@@ -57,9 +57,10 @@ const NO_WRITES: [u16; 6] = [1040, 1290, 1792, 1836, 3100, 3989];
 const NOT_THERE: [u16; 15] = [1044, 1045, 1049, 1054, 1130, 1142, 1143, 1146, 1227, 1698, 1820, 1862, 3118, 3159, 4151];
 
 /// What a proxy answers instead of a server that it can't reach: a client's own number (2000 to 2999, such as "2003: Can't
-/// connect"), which no server has; of `ProxySQL` that it waited in vain.
+/// connect"), which no server has; of `ProxySQL` that it waited in vain, failed too often, or has no server left ("Error
+/// codes" in its manual).
 fn is_of_a_proxy(code: u16) -> bool {
-    (2000..3000).contains(&code) || code == 9001
+    (2000..3000).contains(&code) || matches!(code, 9001 | 9002 | 9004)
 }
 
 fn passes(code: u16) -> bool {

@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use super::options::connect_options;
-use super::server::ServerIdentity;
+use super::server::{READ_ONLY, ServerIdentity, means_on};
 use crate::config::{DatabaseConfig, HostPort, SslMode};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error as DriverFailure};
@@ -29,7 +29,8 @@ pub(super) async fn open(database: &DatabaseConfig, host: &HostPort) -> Result<O
     let opening = async {
         let (mut conn, encrypted) = connect(database, host).await?;
         let variables = ask(&mut conn).await?;
-        if one_of_several && is_on(&variables, "read_only") {
+        let is_on = |name: &str| variables.get(name).is_some_and(|value| means_on(value));
+        if one_of_several && READ_ONLY.into_iter().any(is_on) {
             return Err(StoreError::Connection("it is read-only".to_owned()));
         }
         choose_isolation(&mut conn, &variables).await?;
@@ -63,15 +64,13 @@ fn has_no_tls_for_us(failure: &DriverFailure) -> bool {
 }
 
 async fn ask(conn: &mut Conn) -> Result<HashMap<String, String>, StoreError> {
-    let sql = "SHOW VARIABLES WHERE Variable_name IN \
-         ('binlog_format', 'read_only', 'server_uuid', 'server_id', 'hostname', 'port')";
+    let sql = format!(
+        "SHOW VARIABLES WHERE Variable_name IN \
+         ('binlog_format', 'server_uuid', 'server_id', 'hostname', 'port', '{}')",
+        READ_ONLY.join("', '")
+    );
     let rows: Vec<(String, String)> = conn.query(sql).await?;
     Ok(rows.into_iter().collect())
-}
-
-fn is_on(variables: &HashMap<String, String>, name: &str) -> bool {
-    // MariaDB 12 knows more than two values: ON, NO_LOCK, NO_LOCK_NO_ADMIN.
-    variables.get(name).is_some_and(|value| !matches!(value.as_str(), "OFF" | "0"))
 }
 
 /// The isolation for our sessions. READ COMMITTED locks no gaps, so it never blocks the applications' INSERTs;

@@ -52,10 +52,13 @@ pub struct ServerFacts {
 const OLDEST_MYSQL: [u32; 3] = [8, 0, 19];
 const OLDEST_MARIADB: [u32; 3] = [10, 6, 0];
 
+/// The settings under which a server takes no writes. Aurora's readers have the last one alone.
+pub(super) const READ_ONLY: [&str; 3] = ["super_read_only", "read_only", "innodb_read_only"];
+
 const VARIABLES: &str = "'version', 'log_bin', 'binlog_format', 'binlog_row_image', 'read_only', 'server_id', \
     'server_uuid', 'hostname', 'port', 'lower_case_table_names', 'wait_timeout', 'max_allowed_packet', \
-    'super_read_only', 'sync_binlog', 'innodb_flush_log_at_trx_commit', 'binlog_expire_logs_seconds', 'wsrep_on', \
-    'log_slave_updates', 'log_replica_updates', 'group_replication_group_name', 'group_replication_start_on_boot', \
+    'super_read_only', 'innodb_read_only', 'sync_binlog', 'innodb_flush_log_at_trx_commit', 'binlog_expire_logs_seconds', 'wsrep_on', \
+    'max_binlog_total_size', 'binlog_space_limit', 'pxc_strict_mode', 'log_slave_updates', 'log_replica_updates', 'group_replication_group_name', 'group_replication_start_on_boot', \
     'group_replication_unreachable_majority_timeout', 'group_replication_single_primary_mode', \
     'binlog_storage_engine'";
 
@@ -85,8 +88,13 @@ impl ServerFacts {
     /// Whether a setting is on.
     #[must_use]
     pub fn is_on(&self, name: &str) -> bool {
-        // MariaDB 12 knows more values of `read_only`: NO_LOCK, NO_LOCK_NO_ADMIN.
-        !matches!(self.variable(name), "" | "OFF" | "0")
+        means_on(self.variable(name))
+    }
+
+    /// The setting under which it takes no writes, if there is one.
+    #[must_use]
+    pub fn read_only_by(&self) -> Option<&'static str> {
+        READ_ONLY.into_iter().find(|name| self.is_on(name))
     }
 
     /// What is wrong with a server that lacks SQL that we use, and what mends it.
@@ -118,6 +126,12 @@ impl ServerIdentity {
     pub(super) fn named(name: &str) -> ServerIdentity {
         ServerIdentity(name.to_owned())
     }
+}
+
+/// Whether a switch's value is one of those that turn it on.
+pub(super) fn means_on(value: &str) -> bool {
+    // MariaDB 12 knows more values of `read_only`: NO_LOCK, NO_LOCK_NO_ADMIN.
+    !matches!(value, "" | "OFF" | "0")
 }
 
 fn too_old(version: &str) -> Option<(String, String)> {
@@ -158,9 +172,10 @@ pub(super) async fn server_facts(conn: &mut Conn) -> Result<ServerFacts, StoreEr
 pub async fn leave_read_only(session: &mut Session) -> Result<(), StoreError> {
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
-        let switch: Option<(String, String)> =
-            lease.conn().query_first("SHOW GLOBAL VARIABLES LIKE 'read_only'").await?;
-        if switch.is_none_or(|(_, value)| value == "OFF") {
+        let names = READ_ONLY.join("', '");
+        let sql = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('{names}')");
+        let switches: Vec<(String, String)> = lease.conn().query(sql).await?;
+        if !switches.iter().any(|(_, value)| means_on(value)) {
             lease.keep();
         }
         Ok(())

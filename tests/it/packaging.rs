@@ -96,6 +96,15 @@ fn the_commands_of_the_containers_are_understood() {
     assert_understood(&checks[0][2..]);
 }
 
+/// Builds of one image for several services at once may be in each other's way.
+#[test]
+fn the_image_is_built_once_and_pulled_never() {
+    let compose = read("docker-compose.yml");
+    let times = |line: &str| compose.lines().filter(|found| found.trim() == line).count();
+    let ours = times("image: strings-queue:local");
+    assert_eq!((times("build: ."), times("pull_policy: never")), (1, ours - 1));
+}
+
 #[test]
 fn the_containers_are_mounted_published_and_stopped_as_they_should_be() {
     let compose = read("docker-compose.yml");

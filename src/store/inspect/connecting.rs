@@ -16,6 +16,11 @@ pub fn judge_connecting(database: &DatabaseConfig, error: &StoreError) -> Findin
         StoreError::Connection(text) if text.contains("read-only") => {
             "name the primary too in [db] `host: …`, or wait until one is elected".to_owned()
         }
+        StoreError::Connection(text) if text.contains("mysql_clear_password") => {
+            "give the service an account with a password of its own (caching_sha2_password, mysql_native_password); those of \
+             directories and tokens can't be used"
+                .to_owned()
+        }
         StoreError::Connection(text) if text.contains("authentication plugin") => mend_plugin(database),
         StoreError::Connection(text) if is_unreadable_certificate(text) => {
             "issue the server's certificate anew, as one of version 3 (`-extfile` with a subjectAltName) that an authority \

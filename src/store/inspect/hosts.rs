@@ -55,7 +55,7 @@ fn second_primary(server: &ServerFacts) -> Option<Finding> {
     let of_many = server.is_on("wsrep_on")
         || !server.variable("group_replication_group_name").is_empty()
             && !server.is_on("group_replication_single_primary_mode");
-    (!server.is_on("read_only") && !of_many).then(|| {
+    (server.read_only_by().is_none() && !of_many).then(|| {
         let what = "it takes writes, as the one that is used does: applications and we may end up on different ones";
         Finding::remark(Topic::Server, what, "on all servers but the primary:\nSET GLOBAL read_only = ON;")
     })
@@ -95,6 +95,7 @@ mod tests {
     fn two_primaries_are_told_unless_they_are_meant() {
         let second = |more: &[(&str, &str)]| whats(&found(&[&[("log_slave_updates", "ON")], more].concat()));
         assert_eq!(second(&[]), "remark");
+        assert_eq!(second(&[("innodb_read_only", "ON")]), "", "a reader of Aurora");
         assert_eq!(second(&[("wsrep_on", "ON")]), "");
         let many = [("group_replication_group_name", "x"), ("group_replication_single_primary_mode", "OFF")];
         assert_eq!(second(&many), "");

@@ -37,7 +37,8 @@ fn no_log(server: &ServerFacts) -> Finding {
             "option file, then restart (and take skip-log-bin out):\n[mysqld]\nlog_bin = binlog\nserver_id = 1"
         }
         Flavour::MariaDb { .. } => {
-            "option file, then restart:\n[mariadbd]\nlog_bin = binlog\nbinlog_format = ROW\nserver_id = 1"
+            "option file, then restart:\n[mariadbd]\nlog_bin = binlog\nbinlog_format = ROW\nserver_id = 1\n\
+             binlog_expire_logs_seconds = 604800"
         }
     };
     Finding::fault(Topic::Log, "the server keeps no binary log (log_bin is off)", mend)
@@ -89,10 +90,19 @@ fn filter(log: &LogFacts, database: &str) -> Option<Finding> {
 
 fn expiry(server: &ServerFacts) -> Option<Finding> {
     let seconds: u64 = server.variable("binlog_expire_logs_seconds").parse().ok()?;
-    (1..SHORT_EXPIRY).contains(&seconds).then(|| {
-        let what = format!("the log is kept for {seconds} s only; after a longer break a sweep must find what it had");
-        Finding::remark(Topic::Log, what, set_for_good(server.flavour, "binlog_expire_logs_seconds", "86400"))
-    })
+    // Of MariaDB 11.4, and of Percona Server.
+    let is_bounded =
+        ["max_binlog_total_size", "binlog_space_limit"].iter().any(|name| !matches!(server.variable(name), "" | "0"));
+    let (what, better) = match seconds {
+        0 if is_bounded => return None,
+        0 => ("no part of the log is ever removed, and the disk fills up with it".to_owned(), "604800"),
+        1..SHORT_EXPIRY => (
+            format!("the log is kept for {seconds} s only; after a longer break a sweep must find what it had"),
+            "86400",
+        ),
+        SHORT_EXPIRY.. => return None,
+    };
+    Some(Finding::remark(Topic::Log, what, set_for_good(server.flavour, "binlog_expire_logs_seconds", better)))
 }
 
 #[cfg(test)]
@@ -118,6 +128,7 @@ mod tests {
         assert!(mysql.len() == 1 && mysql[0].mend.contains("[mysqld]\nlog_bin = binlog"), "{mysql:?}");
         let mariadb = found(&[("log_bin", "OFF"), ("version", "10.11.1-MariaDB")]);
         assert!(mariadb[0].mend.contains("[mariadbd]\nlog_bin = binlog\nbinlog_format = ROW"), "{mariadb:?}");
+        assert!(mariadb[0].mend.contains("\nbinlog_expire_logs_seconds = "), "nothing is removed by default");
     }
 
     #[test]
@@ -145,8 +156,9 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_soon_gone_is_a_remark() {
+    fn a_log_that_is_soon_gone_or_never_is_a_remark() {
         let expiry = |seconds| whats(&found(&[("binlog_expire_logs_seconds", seconds)]));
-        assert_eq!([expiry("0"), expiry("60"), expiry("2592000")], ["", "remark", ""]);
+        assert_eq!([expiry("0"), expiry("60"), expiry("2592000")], ["remark", "remark", ""]);
+        assert_eq!(found(&[("binlog_expire_logs_seconds", "0"), ("max_binlog_total_size", "1048576")]), []);
     }
 }

@@ -18,7 +18,7 @@ fn judge_probe(facts: &Facts, (probe, tried): &(Probe, Tried)) -> Option<Finding
         Tried::Allowed | Tried::NothingThere => None,
         Tried::Denied => Some(missing(facts, probe.privilege, probe.scope)),
         // A read-only server is told of as such; this is the case in which it does not say so.
-        Tried::ReadOnly if facts.server.is_on("read_only") => None,
+        Tried::ReadOnly if facts.server.read_only_by().is_some() => None,
         Tried::ReadOnly => {
             let mend = "name the primary in [db] `host: …`, or let the server take writes again";
             Some(Finding::fault(Topic::Server, format!("the server takes no writes to {table}"), mend))
@@ -81,7 +81,10 @@ pub(super) fn judge_log_failure(facts: &Facts, reason: &str) -> Option<Finding> 
         return Some(missing(facts, read, Scope::Server));
     }
     let what = format!("the log can't be followed: {reason}");
-    let mend = format!("mend what it says; reading the log needs {read} and {status}, and a server that answers");
+    let mend = format!(
+        "mend what it says; reading the log needs {read} and {status}, and a server that answers; a proxy in between must \
+         pass all on as it is (ProxySQL: fast_forward for this user)"
+    );
     Some(Finding::fault(Topic::Log, what, mend))
 }
 

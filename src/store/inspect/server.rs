@@ -7,7 +7,7 @@ use crate::store::server::{Flavour, ServerFacts};
 
 pub(super) fn judge(facts: &Facts, terms: &Terms) -> Vec<Finding> {
     let server = &facts.server;
-    let own = [read_only(server), server_id(server, terms), cluster(server)];
+    let own = [read_only(server), server_id(server, terms), cluster(server), named_locks(server)];
     own.into_iter().flatten().chain(judge_in_general(server)).collect()
 }
 
@@ -22,8 +22,11 @@ fn version(server: &ServerFacts) -> Option<Finding> {
 }
 
 fn read_only(server: &ServerFacts) -> Option<Finding> {
-    let switch = ["super_read_only", "read_only"].into_iter().find(|name| server.is_on(name))?;
-    let mend = "name the primary in [db] `host: …`, or, if this is the primary:\nSET GLOBAL read_only = OFF;";
+    let switch = server.read_only_by()?;
+    let mend = match switch {
+        "innodb_read_only" => "name the primary in [db] `host: …`",
+        _ => "name the primary in [db] `host: …`, or, if this is the primary:\nSET GLOBAL read_only = OFF;",
+    };
     Some(Finding::fault(Topic::Server, format!("the server is read-only ({switch} is on)"), mend))
 }
 
@@ -44,6 +47,16 @@ fn cluster(server: &ServerFacts) -> Option<Finding> {
              log_slave_updates = ON"
         };
         Finding::remark(Topic::Server, what, mend)
+    })
+}
+
+/// Percona's cluster refuses GET_LOCK unless told otherwise (its manual, "Percona XtraDB Cluster strict mode").
+fn named_locks(server: &ServerFacts) -> Option<Finding> {
+    (server.variable("pxc_strict_mode") == "ENFORCING").then(|| {
+        let what = "pxc_strict_mode is ENFORCING: the server refuses named locks, by which services know of each other";
+        let mend =
+            "SET GLOBAL pxc_strict_mode = MASTER;\nand for the next restart, under [mysqld]: pxc_strict_mode = MASTER";
+        Finding::fault(Topic::Server, what, mend)
     })
 }
 
@@ -121,6 +134,8 @@ mod tests {
         assert!(read_only(&server(&[("read_only", "ON")])).unwrap().mend.contains("SET GLOBAL read_only = OFF;"));
         let group_member = server(&[("read_only", "ON"), ("super_read_only", "ON")]);
         assert!(read_only(&group_member).unwrap().what.contains("super_read_only"));
+        let reader = read_only(&server(&[("read_only", "OFF"), ("innodb_read_only", "ON")])).unwrap();
+        assert!(reader.what.contains("innodb_read_only") && !reader.mend.contains("SET GLOBAL"), "{reader}");
     }
 
     #[test]
@@ -151,6 +166,9 @@ mod tests {
         assert_eq!(whats(&found), "remark remark remark");
         assert!(found[1].mend.starts_with("SET PERSIST sync_binlog = 1;"), "{found:?}");
         assert!(found[0].mend.contains("log_slave_updates = ON"), "{found:?}");
+        let strict = |mode| named_locks(&server(&[("pxc_strict_mode", mode)]));
+        assert!(strict("ENFORCING").unwrap().mend.starts_with("SET GLOBAL pxc_strict_mode = MASTER;"));
+        assert_eq!((strict("MASTER"), strict("PERMISSIVE"), strict("")), (None, None, None));
         let flushed = |version| server(&[("version", version), ("innodb_flush_log_at_trx_commit", "3")]);
         assert_eq!(durability(&flushed("11.8.1-MariaDB")), []);
         assert_eq!(whats(&durability(&flushed("8.4.3"))), "remark");

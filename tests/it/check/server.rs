@@ -35,7 +35,8 @@ async fn a_server_without_a_log_is_told_of_its_options() {
     let mend = if database.is_mysql() {
         "option file, then restart (and take skip-log-bin out):\n[mysqld]\nlog_bin = binlog\nserver_id = 1"
     } else {
-        "option file, then restart:\n[mariadbd]\nlog_bin = binlog\nbinlog_format = ROW\nserver_id = 1"
+        "option file, then restart:\n[mariadbd]\nlog_bin = binlog\nbinlog_format = ROW\nserver_id = 1\n\
+         binlog_expire_logs_seconds = 604800"
     };
     checked.assert_finding("fault: the server keeps no binary log", mend);
     checked.assert_ends(1, "1 fault, 0 remarks");

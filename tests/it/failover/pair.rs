@@ -121,6 +121,23 @@ async fn idle_services_leave_a_server_that_takes_no_writes_any_more() {
     receiver.wait_for(1, SOON).await;
 }
 
+/// As a reader of Aurora: `read_only` is off, and it takes no writes all the same.
+#[tokio::test]
+async fn a_server_whose_storage_only_reads_is_passed_over() {
+    let mut pair = Pair::start().await;
+    let receiver = Receiver::start().await;
+    pair.cluster.members[0].stop().await;
+    pair.promote().await;
+    pair.cluster.members[0].add_option("--innodb-read-only=1");
+    pair.cluster.members[0].start_again().await;
+    let service = following(&pair.cluster.ini(&[0, 1], NO_SWEEP)).await;
+    let row = format!("('post', '{}', 'x')", receiver.url("/"));
+    let insert = format!("INSERT INTO {DATABASE}.queued_job (http_method, url, body) VALUES {row}");
+    pair.cluster.execute_on(1, &insert).await;
+    receiver.wait_for(1, SOON).await;
+    all_stop([service]).await;
+}
+
 /// One address leads to another server from now on, and the old one still takes writes: our connections to it stand. The
 /// one that reads the log breaks, and comes to the other, which has no such place in its log. Nobody works on two.
 #[tokio::test]
