@@ -50,7 +50,7 @@ fn cluster(server: &ServerFacts) -> Option<Finding> {
     })
 }
 
-/// Percona's cluster refuses GET_LOCK unless told otherwise (its manual, "Percona XtraDB Cluster strict mode").
+/// Percona's cluster refuses `GET_LOCK` unless told otherwise ("strict mode" in its manual).
 fn named_locks(server: &ServerFacts) -> Option<Finding> {
     (server.variable("pxc_strict_mode") == "ENFORCING").then(|| {
         let what = "pxc_strict_mode is ENFORCING: the server refuses named locks, by which services know of each other";
