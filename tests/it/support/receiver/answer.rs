@@ -25,8 +25,8 @@ pub(super) enum Reply {
     Trickle { bytes: Vec<u8>, every: Duration },
     /// An answer's head, then its body for as long as the client reads.
     Endless,
-    /// So many header lines before the body.
-    HeaderLines(usize),
+    /// Many header lines, made once: the receiver shares its processors with those that a test measures.
+    HeaderLines(Arc<[u8]>),
     /// A TCP reset.
     Reset,
 }
@@ -100,7 +100,9 @@ impl Answer {
 
     /// A 200 with so many header lines.
     pub fn header_lines(lines: usize) -> Answer {
-        Answer::of(Reply::HeaderLines(lines))
+        let lines: Vec<String> = (0..lines).map(|line| format!("X-Line-{line}: so it goes\r\n")).collect();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{}\r\n", lines.concat());
+        Answer::of(Reply::HeaderLines(head.into_bytes().into()))
     }
 
     /// Adds a header to a well-formed answer.

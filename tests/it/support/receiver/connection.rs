@@ -102,7 +102,7 @@ impl<W: Wire> Connection<W> {
             Reply::Raw(bytes) => self.wire.write_all(&bytes).await?,
             Reply::Trickle { bytes, every } => self.trickle(&bytes, every).await?,
             Reply::Endless => self.endless().await?,
-            Reply::HeaderLines(lines) => self.header_lines(lines).await?,
+            Reply::HeaderLines(head) => self.wire.write_all(&head).await?,
             Reply::Reset => {
                 self.wire.reset_on_close();
                 return Ok(false);
@@ -126,14 +126,6 @@ impl<W: Wire> Connection<W> {
         loop {
             self.wire.write_all(&[b'x'; 16 * 1024]).await?;
         }
-    }
-
-    async fn header_lines(&mut self, lines: usize) -> io::Result<()> {
-        self.wire.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n").await?;
-        for line in 0..lines {
-            self.wire.write_all(format!("X-Line-{line}: so it goes\r\n").as_bytes()).await?;
-        }
-        self.wire.write_all(b"\r\n").await
     }
 }
 
