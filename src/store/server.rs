@@ -57,8 +57,9 @@ pub(super) const READ_ONLY: [&str; 3] = ["super_read_only", "read_only", "innodb
 
 const VARIABLES: &str = "'version', 'log_bin', 'binlog_format', 'binlog_row_image', 'read_only', 'server_id', \
     'server_uuid', 'hostname', 'port', 'lower_case_table_names', 'wait_timeout', 'max_allowed_packet', \
-    'super_read_only', 'innodb_read_only', 'sync_binlog', 'innodb_flush_log_at_trx_commit', 'binlog_expire_logs_seconds', 'wsrep_on', \
-    'max_binlog_total_size', 'binlog_space_limit', 'pxc_strict_mode', 'log_slave_updates', 'log_replica_updates', 'group_replication_group_name', 'group_replication_start_on_boot', \
+    'super_read_only', 'innodb_read_only', 'sync_binlog', 'innodb_flush_log_at_trx_commit', \
+    'binlog_expire_logs_seconds', 'max_binlog_total_size', 'binlog_space_limit', 'wsrep_on', 'pxc_strict_mode', \
+    'log_slave_updates', 'log_replica_updates', 'group_replication_group_name', 'group_replication_start_on_boot', \
     'group_replication_unreachable_majority_timeout', 'group_replication_single_primary_mode', \
     'binlog_storage_engine'";
 
