@@ -6,7 +6,7 @@ use super::servers::Servers;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long one deed (its statements together) may take before its connection is given up.
@@ -17,12 +17,47 @@ const IN_VAIN_MILLIS: u64 = 2_000 * TABLE_WAIT_SECS as u64;
 /// A write that is under way for as long shows that, for now, nobody can write; on a slow server one may take seconds.
 const HELD_UP: Duration = Duration::from_secs(5);
 /// In place of a number of moves: no connection yet.
-pub(super) const OPENING: u64 = u64::MAX;
+const OPENING: u64 = u64::MAX;
+
+/// The connection of the deed under way: its number, and the moves when it was made.
+#[derive(Debug)]
+pub(super) struct InUse {
+    connection: AtomicU32,
+    moves: AtomicU64,
+}
+
+impl Default for InUse {
+    fn default() -> InUse {
+        InUse { connection: AtomicU32::new(0), moves: AtomicU64::new(OPENING) }
+    }
+}
+
+impl InUse {
+    /// There is none yet.
+    pub(super) fn open(&self) {
+        self.moves.store(OPENING, Ordering::Relaxed);
+    }
+
+    /// It is this one.
+    pub(super) fn take(&self, connection: u32, moves: u64) {
+        self.connection.store(connection, Ordering::Relaxed);
+        self.moves.store(moves, Ordering::Relaxed);
+    }
+
+    fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
+    }
+
+    fn connection(&self) -> Option<(u32, u64)> {
+        let moves = self.moves();
+        (moves != OPENING).then(|| (self.connection.load(Ordering::Relaxed), moves))
+    }
+}
 
 /// What bounds a deed: time, and that its server is the one that is used.
 pub(super) struct Bounds {
     servers: Arc<Servers>,
-    at: Arc<AtomicU64>,
+    in_use: Arc<InUse>,
     in_vain: Arc<AtomicU64>,
     /// Whether its success shows that the server takes writes.
     writes: bool,
@@ -31,10 +66,9 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// Of any deed. `at`: the moves of the deed's connection, or [`OPENING`]; `in_vain`: how long deeds of that session have
-    /// waited for a table (ms).
-    pub(super) fn new(servers: Arc<Servers>, at: Arc<AtomicU64>, in_vain: Arc<AtomicU64>) -> Bounds {
-        Bounds { servers, at, in_vain, writes: true, is_a_write: false }
+    /// Of any deed. `in_vain`: how long deeds of that session have waited for a table (ms).
+    pub(super) fn new(servers: Arc<Servers>, in_use: Arc<InUse>, in_vain: Arc<AtomicU64>) -> Bounds {
+        Bounds { servers, in_use, in_vain, writes: true, is_a_write: false }
     }
 
     /// The same for a deed that only reads.
@@ -50,12 +84,15 @@ impl Bounds {
     /// Takes in how a deed ended. Where one is not answered, or deeds wait for a table again and again, as they do where
     /// nobody can write, another server is looked for.
     fn ended(&self, error: Option<&StoreError>, took: Duration) {
+        if let (Some(StoreError::Deadline(_)), Some((connection, moves))) = (error, self.in_use.connection()) {
+            self.servers.unanswered().give_up(connection, moves);
+        }
         let failed = error.is_some_and(|error| self.leaves_unwritten(error, took));
         if failed || took >= HELD_UP && self.is_writing() {
             self.servers.leave_unwritten();
         }
         if self.is_suspect(error, took) {
-            self.servers.suspect(self.at.load(Ordering::Relaxed));
+            self.servers.suspect(self.in_use.moves());
         }
     }
 
@@ -88,7 +125,7 @@ impl Bounds {
         let refused = self.is_a_write
             && error.code().is_some_and(|code| !OF_ONE_STATEMENT.contains(&code))
             && !(error.is_refused_data() || error.is_lock_conflict() || error.says_locked());
-        waited || refused || error.says_no_writes() || matches!(error, StoreError::Deadline(_))
+        waited || refused || error.says_no_writes() || error.is_unanswered()
     }
 
     /// Never returns. While the deed goes on, others must know that it is held up.
@@ -103,13 +140,13 @@ impl Bounds {
 
     /// Whether it is a write, and has a connection.
     fn is_writing(&self) -> bool {
-        self.is_a_write && self.at.load(Ordering::Relaxed) != OPENING
+        self.is_a_write && self.in_use.connection().is_some()
     }
 
     /// Returns when the deed's connection leads to a server that is used no longer.
     pub(super) async fn left_behind(&self) {
         loop {
-            let (moves, at) = (self.servers.moves(), self.at.load(Ordering::Relaxed));
+            let (moves, at) = (self.servers.moves(), self.in_use.moves());
             // The deed itself may be the one that moves: it is opening then, or there already.
             if at != OPENING && at != moves {
                 return;
@@ -179,7 +216,7 @@ mod tests {
         for (error, took) in [(Some(failed(1290)), 0), (Some(failed(1205)), 3), (None, HELD_UP.as_secs())] {
             let session = Session::new(Arc::new(Servers::new(settings.database.clone())));
             let bounds = session.bounds().of_a_write();
-            bounds.at.store(0, Ordering::Relaxed);
+            bounds.in_use.take(1, 0);
             bounds.ended(error.as_ref(), Duration::from_secs(took));
             assert!(!session.has_written() && session.has_settled());
         }
@@ -190,17 +227,18 @@ mod tests {
         let settings = Config::parse(Path::new("db.ini"), "[db]\nhost: a\nuser: u\ndb: d", &|_| None).unwrap();
         let servers = Arc::new(Servers::new(settings.database));
         let session = Session::new(Arc::clone(&servers));
-        let at = Arc::new(AtomicU64::new(0));
-        let bounds = || Bounds::new(Arc::clone(&servers), Arc::clone(&at), Arc::default());
+        let in_use = Arc::new(InUse::default());
+        in_use.take(1, 0);
+        let bounds = || Bounds::new(Arc::clone(&servers), Arc::clone(&in_use), Arc::default());
         let held_up = async |bounds: Bounds| {
             let deed = within_deadline(bounds, std::future::pending::<Result<(), StoreError>>());
             let _ = tokio::time::timeout(HELD_UP + HELD_UP / 2, deed).await;
             !session.has_written()
         };
         assert!(!held_up(bounds()).await);
-        at.store(OPENING, Ordering::Relaxed);
+        in_use.open();
         assert!(!held_up(bounds().of_a_write()).await, "it was not there yet");
-        at.store(0, Ordering::Relaxed);
+        in_use.take(1, 0);
         assert!(held_up(bounds().of_a_write()).await);
     }
 }

@@ -20,6 +20,11 @@ pub enum StoreError {
     /// No answer within the deadline; the connection is given up.
     #[error("the database did not answer within {0} seconds")]
     Deadline(u64),
+    /// The server is still at so many statements that were given up; no more are begun meanwhile.
+    #[error(
+        "the database is still at {0} of our earlier attempts, which it did not answer; no more are made until it is done"
+    )]
+    Unanswered(usize),
     /// The server's answer is not of the expected shape.
     #[error("the database answered with something unexpected: {0}")]
     Unexpected(String),
@@ -73,7 +78,7 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         match self {
             StoreError::Server { code, .. } => passes(*code),
-            StoreError::Connection(_) | StoreError::Deadline(_) => true,
+            StoreError::Connection(_) | StoreError::Deadline(_) | StoreError::Unanswered(_) => true,
             StoreError::Unexpected(_) | StoreError::Schema(_) | StoreError::OldServer(_) | StoreError::Settings(_) => {
                 false
             }
@@ -145,6 +150,12 @@ impl StoreError {
     #[must_use]
     pub fn is_of_a_server(&self) -> bool {
         self.code().is_some_and(|code| !is_of_a_proxy(code))
+    }
+
+    /// Whether the server leaves statements without an answer.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self, StoreError::Deadline(_) | StoreError::Unanswered(_))
     }
 
     /// The server's error number, if the server answered.

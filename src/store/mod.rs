@@ -30,6 +30,7 @@ mod server;
 mod servers;
 mod session;
 mod transaction;
+mod unanswered;
 mod writable;
 
 pub use backlog::{DueJob, Page, PageEnd, backlog_sql, read_backlog, read_urls};

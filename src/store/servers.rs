@@ -7,6 +7,7 @@ use super::error::StoreError;
 use super::opening::{self, Opened, wants_tls};
 use super::place::Place;
 use super::row::ClaimTerms;
+use super::unanswered::Unanswered;
 use crate::config::{DatabaseConfig, HostPort};
 use crate::panics::quietly_await;
 use mysql_async::Conn;
@@ -29,6 +30,7 @@ pub struct Servers {
     database: DatabaseConfig,
     place: watch::Sender<Place>,
     encrypted: AtomicBool,
+    unanswered: Unanswered,
 }
 
 /// A connection to the server that is used now.
@@ -55,7 +57,7 @@ pub(super) enum Prepared {
 impl Servers {
     pub(super) fn new(database: DatabaseConfig) -> Servers {
         let encrypted = AtomicBool::new(wants_tls(&database));
-        Servers { database, place: watch::Sender::default(), encrypted }
+        Servers { database, place: watch::Sender::default(), encrypted, unanswered: Unanswered::default() }
     }
 
     /// The `[db]` settings.
@@ -123,6 +125,11 @@ impl Servers {
             place.leave_unwritten(Instant::now());
             false
         });
+    }
+
+    /// The connections that were given up.
+    pub(super) fn unanswered(&self) -> &Unanswered {
+        &self.unanswered
     }
 
     pub(super) fn host(&self, index: usize) -> HostPort {

@@ -1,12 +1,12 @@
 //! One connection with a role of its own, opened when it is needed and replaced when it broke.
 
-use super::bounds::{Bounds, OPENING};
+use super::bounds::{Bounds, InUse};
 use super::error::StoreError;
 use super::servers::{Landed, Prepared, Servers};
 use crate::config::HostPort;
 use mysql_async::Conn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -26,8 +26,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub struct Session {
     servers: Arc<Servers>,
     landed: Option<Landed>,
-    /// The moves of the connection of the deed under way.
-    at: Arc<AtomicU64>,
+    /// The connection of the deed under way.
+    in_use: Arc<InUse>,
     /// How often we had come to a server when the last deed began.
     arrivals: u64,
     /// How long its deeds have waited in vain for a table, one after the other, in milliseconds.
@@ -36,7 +36,7 @@ pub struct Session {
 
 impl Session {
     pub(super) fn new(servers: Arc<Servers>) -> Session {
-        Session { servers, landed: None, at: Arc::new(AtomicU64::new(OPENING)), arrivals: 0, in_vain: Arc::default() }
+        Session { servers, landed: None, in_use: Arc::default(), arrivals: 0, in_vain: Arc::default() }
     }
 
     /// A session like this one, for another role.
@@ -47,20 +47,34 @@ impl Session {
 
     /// Takes the connection out, opening one if there is none for the server that is used now.
     pub(super) async fn lease(&mut self) -> Result<Lease<'_>, StoreError> {
-        self.at.store(OPENING, Ordering::Relaxed);
+        self.in_use.open();
         self.arrivals = self.servers.arrivals();
         let kept = self.landed.take().filter(|landed| landed.moves == self.servers.moves());
         let landed = match kept {
             Some(landed) => landed,
             None => self.servers.open().await.map_err(StoreError::of_connecting)?,
         };
-        self.at.store(landed.moves, Ordering::Relaxed);
+        self.in_use.take(landed.conn.id(), landed.moves);
         Ok(Lease { landed, session: self })
+    }
+
+    /// The same for a deed that is not begun while the server is still at so many that were given up.
+    pub(super) async fn lease_unless(&mut self, unanswered: usize) -> Result<Lease<'_>, StoreError> {
+        let servers = Arc::clone(&self.servers);
+        let mut lease = self.lease().await?;
+        let moves = lease.landed.moves;
+        match servers.unanswered().check(lease.conn(), moves, unanswered).await {
+            Err(error @ StoreError::Unanswered(_)) => {
+                lease.keep();
+                Err(error)
+            }
+            checked => checked.map(|()| lease),
+        }
     }
 
     /// What bounds this session's next deed.
     pub(super) fn bounds(&self) -> Bounds {
-        Bounds::new(Arc::clone(&self.servers), Arc::clone(&self.at), Arc::clone(&self.in_vain))
+        Bounds::new(Arc::clone(&self.servers), Arc::clone(&self.in_use), Arc::clone(&self.in_vain))
     }
 
     /// Returns when this connection leads to a server that is used no longer; at once when there is none.

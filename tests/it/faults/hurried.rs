@@ -2,9 +2,9 @@
 
 use super::checker::check;
 use super::load::Written;
-use super::visibility::{semi_sync, semi_sync_switch};
 use super::{NO_SWEEP, ledger, settled, stage_without_load, stage_without_load_on};
 use crate::support::factory::job;
+use crate::support::semi_sync::{semi_sync, semi_sync_switch};
 use crate::support::server::OwnServer;
 use mysql_async::prelude::Queryable;
 use std::time::Duration;

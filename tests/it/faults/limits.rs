@@ -4,7 +4,6 @@ use super::checker::{Found, check};
 use super::kills::hold_first_tries;
 use super::load::{Load, Written};
 use super::plan::answer_by_plan_and;
-use super::visibility::{semi_sync, semi_sync_switch};
 use super::{
     ENOUGH, NO_SWEEP, SETTLES, all_following, all_stop, base, following, ledger, report, stage_on, stage_without_load,
     stage_without_load_on, times,
@@ -13,6 +12,7 @@ use crate::support::database::{TestDatabase, TestServer};
 use crate::support::factory::job;
 use crate::support::left_out::left_out;
 use crate::support::receiver::Gate;
+use crate::support::semi_sync::{semi_sync, semi_sync_switch};
 use crate::support::server::OwnServer;
 use crate::support::service::Service;
 use mysql_async::Conn;

@@ -2,10 +2,10 @@
 
 use super::checker::check;
 use super::load::Written;
-use super::visibility::{semi_sync, semi_sync_switch};
 use super::{NO_SWEEP, SETTLES, following, ledger, stage_without_load_on};
 use crate::support::factory::job;
 use crate::support::proxy::Proxy;
+use crate::support::semi_sync::{semi_sync, semi_sync_switch};
 use crate::support::server::OwnServer;
 use crate::support::wait::until;
 use std::time::Duration;

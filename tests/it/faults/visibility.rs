@@ -10,6 +10,7 @@ use crate::support::database::{TestDatabase, TestServer};
 use crate::support::factory::job;
 use crate::support::pair::Pair;
 use crate::support::receiver::Receiver;
+use crate::support::semi_sync::{semi_sync, semi_sync_switch};
 use crate::support::server::OwnServer;
 use crate::support::wait::throughout;
 use mysql_async::prelude::Queryable;
@@ -158,19 +159,6 @@ async fn a_server_that_waits_for_late_acknowledgements_under_load_shows_every_jo
     assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
     report("late acknowledgements", format!("{found:?}"));
     all_stop(services, &[]).await;
-}
-
-pub(super) fn semi_sync_switch() -> &'static str {
-    if TestServer::get().is_mysql() { "rpl_semi_sync_source_enabled" } else { "rpl_semi_sync_master_enabled" }
-}
-
-/// MariaDB has it built in and waits after the commit unless told otherwise; MySQL has a plugin.
-pub(super) fn semi_sync() -> Vec<&'static str> {
-    if TestServer::get().is_mysql() {
-        vec!["--plugin-load-add=semisync_source.so", "--loose-rpl-semi-sync-source-timeout=3000"]
-    } else {
-        vec!["--rpl-semi-sync-master-timeout=3000", "--rpl-semi-sync-master-wait-point=AFTER_SYNC"]
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ mod release;
 mod rescue;
 mod scale;
 mod sessions;
+mod unanswered;
 
 use crate::support::database::{TestDatabase, TestServer};
 use std::time::Duration;

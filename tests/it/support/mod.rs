@@ -17,6 +17,7 @@ pub mod place;
 pub mod private_file;
 pub mod proxy;
 pub mod receiver;
+pub mod semi_sync;
 pub mod server;
 pub mod service;
 pub mod template;
