@@ -1,7 +1,7 @@
 //! The same faults with batches forced to one job and forced large, for claims and for results.
 
 use super::load::Load;
-use super::plan::answer_by_plan;
+use super::plan::{PLAIN_WORDS, answer_by_plan};
 use super::{NO_SWEEP, database, kills, network, stage_in};
 use crate::support::database::{TestDatabase, TestServer};
 use crate::support::receiver::Receiver;
@@ -81,6 +81,9 @@ impl Batches {
         self.assert_sizes(database, ("claim", "queued_job", "claim_token", "claim_token IS NOT NULL")).await;
         let lines = ("write-back", "queued_job_log", "created_at", "msg LIKE '%Job succeeded%'");
         self.assert_sizes(database, lines).await;
+        if self == Batches::Large {
+            assert_some_were_alike(database).await;
+        }
     }
 
     async fn assert_sizes(self, database: &TestDatabase, (what, table, column, rows): (&str, &str, &str, &str)) {
@@ -101,6 +104,18 @@ impl Batches {
             "{self:?}: a {what} of {largest} is the largest; of {all} jobs {shared} came with others, {in_large} in large ones"
         );
     }
+}
+
+/// Results of one claim that are the same, as those of the plain jobs are, are written by an UPDATE of their own from four
+/// on.
+async fn assert_some_were_alike(database: &TestDatabase) {
+    let sql = format!(
+        "SELECT CAST(SUM(IF(jobs >= 4, jobs, 0)) AS UNSIGNED), CAST(SUM(jobs) AS UNSIGNED) FROM (SELECT COUNT(*) AS jobs \
+         FROM queued_job AS job JOIN queued_job_log AS log ON log.job_id = job.id AND log.msg LIKE '%Job succeeded%' \
+         WHERE job.last_response = '{PLAIN_WORDS}' AND job.attempt = 1 GROUP BY job.claim_token, log.created_at) AS alike"
+    );
+    let (in_groups, all): (u64, u64) = database.query_one(&sql).await;
+    assert!(in_groups * 2 > all, "of {all} plain jobs {in_groups} were written with others like them");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,8 +10,6 @@ mod tests;
 
 pub use story::{Lines, Scope, Story, read_stories};
 
-use plan::signature;
-
 /// What is said when a rule is broken, and the rule.
 type Rule = (&'static str, fn(&Story) -> bool);
 
@@ -101,7 +99,7 @@ fn response_is_the_last_trys(story: &Story) -> bool {
     if given_up(story) {
         return story.response == "(its dispatcher ended without a result)";
     }
-    story.plan.is_none() || story.response == signature(story.id, story.attempt, &story.path)
+    story.plan.is_none_or(|plan| story.response == plan.words(story.id, story.attempt, &story.path))
 }
 
 /// There is one success, or one failure for good, where the row has it, and none where it has not.
@@ -121,8 +119,8 @@ fn last_line_tells_the_end(story: &Story) -> bool {
         Some(1) => "failed permanently",
         _ => "failed temporarily",
     };
-    if story.plan.is_some() {
-        return story.last_line == format!("[JOBID {id}] Job {result}: {}", signature(id, attempt, &story.path));
+    if let Some(plan) = story.plan {
+        return story.last_line == format!("[JOBID {id}] Job {result}: {}", plan.words(id, attempt, &story.path));
     }
     let timed_out = result == "failed temporarily" && story.last_line.ends_with("] Job failed due to timeout");
     timed_out || story.last_line.starts_with(&format!("[JOBID {id}] Job {result}"))

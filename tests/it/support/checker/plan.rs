@@ -3,11 +3,16 @@
 use super::super::receiver::{Answer, Received, Receiver};
 use std::time::Duration;
 
+/// What the handlers of all plain jobs say.
+pub const PLAIN_WORDS: &str = "done";
+
 /// What the handler of a job answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plan {
     /// 200.
     Work,
+    /// 200, and the same words for every job, so that results come to the same.
+    Plain,
     /// 503 to the first try, then 200.
     Flaky,
     /// 503 to every try.
@@ -19,7 +24,7 @@ pub enum Plan {
 }
 
 impl Plan {
-    pub const ALL: [Plan; 5] = [Plan::Work, Plan::Flaky, Plan::Busy, Plan::Gone, Plan::Once];
+    pub const ALL: [Plan; 6] = [Plan::Work, Plan::Plain, Plan::Flaky, Plan::Busy, Plan::Gone, Plan::Once];
 
     /// A mix as in life: most succeed, some after a retry, a few never.
     pub fn of_number(number: u32) -> Plan {
@@ -28,6 +33,7 @@ impl Plan {
             7 => Plan::Busy,
             13 => Plan::Gone,
             2 | 17 => Plan::Once,
+            0 | 4 | 5 | 8 | 10 | 14 | 15 | 18 => Plan::Plain,
             _ => Plan::Work,
         }
     }
@@ -35,6 +41,7 @@ impl Plan {
     pub fn path(self) -> &'static str {
         match self {
             Plan::Work => "/work",
+            Plan::Plain => "/plain",
             Plan::Flaky => "/flaky",
             Plan::Busy => "/busy",
             Plan::Gone => "/gone",
@@ -53,33 +60,36 @@ impl Plan {
         match self {
             Plan::Once => 0,
             Plan::Busy => 2,
-            Plan::Work | Plan::Flaky | Plan::Gone => 5,
+            Plan::Work | Plan::Plain | Plan::Flaky | Plan::Gone => 5,
         }
     }
 
     /// The state and the result code that the job ends with.
     pub(super) fn ending(self) -> (&'static str, i32) {
         match self {
-            Plan::Work | Plan::Flaky | Plan::Once => ("completed", 0),
+            Plan::Work | Plan::Plain | Plan::Flaky | Plan::Once => ("completed", 0),
             Plan::Gone => ("discarded", 1),
             Plan::Busy => ("discarded", 2),
         }
     }
 
+    /// What the handler says. But for the plain ones it names the job, the try and the path with its query, which is one job's
+    /// even where another job once had its number. So the row shows whose answer it holds.
+    pub fn words(self, job: u64, attempt: u32, path: &str) -> String {
+        match self {
+            Plan::Plain => PLAIN_WORDS.to_owned(),
+            _ => format!("job {job} attempt {attempt} of {path}"),
+        }
+    }
+
     fn answer(self, attempt: u32) -> Answer {
         Answer::status(match self {
-            Plan::Work | Plan::Once => 200,
+            Plan::Work | Plan::Plain | Plan::Once => 200,
             Plan::Flaky if attempt > 1 => 200,
             Plan::Flaky | Plan::Busy => 503,
             Plan::Gone => 404,
         })
     }
-}
-
-/// What the handler says: it names the job, the try and the path with its query, which is one job's even where another
-/// job once had its number. So the row shows whose answer it holds.
-pub fn signature(job: u64, attempt: u32, path: &str) -> String {
-    format!("job {job} attempt {attempt} of {path}")
 }
 
 /// Which try a call says it is.
@@ -101,7 +111,7 @@ pub fn answer_by_plan_and(
         let change = change.clone();
         receiver.on_call(plan.path(), move |request| {
             let (job, attempt) = (request.job_id().unwrap(), attempt_of(request));
-            change(plan.answer(attempt).body(signature(job, attempt, &request.path)), request)
+            change(plan.answer(attempt).body(plan.words(job, attempt, &request.path)), request)
         });
     }
 }

@@ -1,6 +1,6 @@
 //! The checker can fail: made-up stories, each with one thing wrong.
 
-use super::plan::{Plan, signature};
+use super::plan::Plan;
 use super::{Lines, Story, extra_calls, what_is_wrong};
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ fn good() -> Story {
         attempt: 1,
         retries: 5,
         remaining: 5,
-        response: signature(7, 1, PATH),
+        response: Plan::Work.words(7, 1, PATH),
         expires: false,
         times_in_order: true,
         lines,
@@ -32,7 +32,7 @@ fn rescued() -> Story {
     let lines = Lines { calling: 1, succeeded: 1, taken_back: 1, ..Lines::default() };
     let calls = BTreeMap::from([(1, 1), (2, 1)]);
     let last_line = "[JOBID 7] Job succeeded: job 7 attempt 2 of /work?1-2".into();
-    Story { attempt: 2, remaining: 4, response: signature(7, 2, PATH), lines, last_line, calls, ..good() }
+    Story { attempt: 2, remaining: 4, response: Plan::Work.words(7, 2, PATH), lines, last_line, calls, ..good() }
 }
 
 /// Failed at each of its three tries.
@@ -45,7 +45,7 @@ fn busy() -> Story {
         attempt: 3,
         retries: 2,
         remaining: 0,
-        response: signature(7, 3, PATH),
+        response: Plan::Work.words(7, 3, PATH),
         lines,
         last_line: "[JOBID 7] Job failed temporarily: job 7 attempt 3 of /work?1-2".into(),
         calls: BTreeMap::from([(1, 1), (2, 1), (3, 1)]),
@@ -97,7 +97,7 @@ fn the_checker_sees_a_second_call_that_no_fault_explains() {
 fn the_checker_sees_more_calls_than_retries() {
     let mut story = busy();
     story.calls.insert(4, 1);
-    (story.attempt, story.lines.taken_back, story.response) = (4, 1, signature(7, 4, PATH));
+    (story.attempt, story.lines.taken_back, story.response) = (4, 1, Plan::Work.words(7, 4, PATH));
     assert!(complaint(&story).contains("more often than its retries allow"));
     let cut_off = Lines { taken_back: 0, given_back: 1, ..story.lines };
     let story = Story { attempt: 3, lines: cut_off, calls: BTreeMap::from([(1, 1), (2, 1), (3, 2)]), ..busy() };
@@ -106,7 +106,7 @@ fn the_checker_sees_more_calls_than_retries() {
 
 #[test]
 fn the_checker_sees_an_answer_of_an_earlier_claim_in_the_row() {
-    let story = Story { response: signature(7, 1, PATH), ..rescued() };
+    let story = Story { response: Plan::Work.words(7, 1, PATH), ..rescued() };
     assert!(complaint(&story).contains("another try's"));
 }
 
@@ -179,6 +179,6 @@ fn the_checker_sees_a_result_that_no_handler_gave() {
 /// Where another job had the number before.
 #[test]
 fn the_checker_sees_the_answer_to_another_job_of_the_same_number() {
-    let story = Story { response: signature(7, 1, "/work?0-2"), ..good() };
+    let story = Story { response: Plan::Work.words(7, 1, "/work?0-2"), ..good() };
     assert!(complaint(&story).contains("another try's"));
 }
