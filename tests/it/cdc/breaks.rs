@@ -23,7 +23,7 @@ for_both_clients! {
 }
 
 /// A purge makes gaps for all whose stream is broken at that time: tests that want none hold this for reading.
-static PURGE: RwLock<()> = RwLock::const_new(());
+pub(super) static PURGE: RwLock<()> = RwLock::const_new(());
 
 async fn the_log_goes_on_in_another_file(client: BinlogStream) {
     let database = TestDatabase::with_schema().await;

@@ -1,7 +1,7 @@
 //! What else stands in a log: other tables, other formats, changes of the table.
 
 use super::for_both_clients;
-use super::rig::{Heard, Rig, SOON};
+use super::rig::{Heard, LogPlace, Rig, SOON, compress_no_more, compressing, is_compressed};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::left_out::left_out;
@@ -172,8 +172,7 @@ async fn partial_images_of_documents(client: BinlogStream) {
         );
         conn.query_drop(insert).await.unwrap();
         let id = conn.last_insert_id().unwrap();
-        let end: mysql_async::Row = database.query("SHOW BINARY LOG STATUS").await.remove(0);
-        let (file, begun): (String, u64) = (end.get(0).unwrap(), end.get(1).unwrap());
+        let before = LogPlace::end(&database).await;
         for state in ["retryable", "completed"] {
             let change = format!("facts = JSON_SET(facts, '$.count', 2, '$.more', '{state}'), state = '{state}'");
             conn.query_drop(format!("UPDATE queued_job SET {change} WHERE id = {id}")).await.unwrap();
@@ -182,14 +181,8 @@ async fn partial_images_of_documents(client: BinlogStream) {
                 .unwrap();
         }
         rig.assert_rung(&database, &[id]).await;
-        let now: mysql_async::Row = database.query("SHOW BINARY LOG STATUS").await.remove(0);
-        // Other tests begin new files, and purge the old ones.
-        if now.get::<String, _>(0).unwrap() != file {
-            continue;
-        }
-        let events = format!("SHOW BINLOG EVENTS IN '{file}' FROM {begun}");
-        let Ok(events) = conn.query::<mysql_async::Row, _>(events).await else { continue };
-        let partial = events.iter().filter(|event| event.get::<String, _>(2).unwrap() == "Update_rows_partial").count();
+        let Some(events) = before.events_behind(&database).await else { continue };
+        let partial = events.iter().filter(|event| *event == "Update_rows_partial").count();
         assert!(partial >= 4, "{image}: {partial} events of parts");
     }
 }
@@ -197,13 +190,9 @@ async fn partial_images_of_documents(client: BinlogStream) {
 async fn compressed_transactions(client: BinlogStream) {
     let database = TestDatabase::with_schema().await;
     let rig = Rig::following(&database, client).await;
-    let mut conn = if database.is_mysql() {
-        session_with(&database, "SET SESSION binlog_transaction_compression = ON").await
-    } else {
-        database.execute("SET GLOBAL log_bin_compress = ON; SET GLOBAL log_bin_compress_min_len = 10").await;
-        database.conn().await
-    };
+    let mut conn = compressing(&database).await;
     conn.query_drop("CREATE TABLE big (t TEXT)").await.unwrap();
+    let before = LogPlace::end(&database).await;
     for sql in [
         "BEGIN",
         "INSERT INTO big VALUES (REPEAT('x', 60000))",
@@ -215,14 +204,12 @@ async fn compressed_transactions(client: BinlogStream) {
     ] {
         conn.query_drop(sql).await.unwrap();
     }
-    if database.is_mariadb() {
-        database.execute("SET GLOBAL log_bin_compress = OFF").await;
-    }
+    let events = before.events_behind(&database).await;
+    compress_no_more(conn).await;
     let heard = rig.heard_until_now(&database).await;
     assert_eq!(heard.jobs, [5, 6, 7, 7]);
-    // And the place is still known: a break loses and repeats nothing.
-    let events = rig.metrics.get(Counter::EventsRead);
-    assert!(events > 0);
+    // Where other tests begin a new file, the old one is not looked at.
+    assert!(events.is_none_or(|events| events.iter().any(is_compressed)), "nothing of it was compressed");
     assert!(!heard.sweeps.contains(&SweepCause::Unreadable), "{heard:?}");
 }
 

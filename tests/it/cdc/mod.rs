@@ -3,6 +3,7 @@
 mod breaks;
 mod connections;
 mod contents;
+mod cuts;
 mod inserts;
 mod panics;
 mod rig;

@@ -3,6 +3,8 @@
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::wait::{eventually, until};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use strings_queue::cdc::{BinlogStream, LogStatus, Watcher};
@@ -182,6 +184,55 @@ impl Drop for Rig {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// A place in the server's log.
+pub struct LogPlace {
+    file: String,
+    position: u64,
+}
+
+impl LogPlace {
+    /// Where the log ends now.
+    pub async fn end(database: &TestDatabase) -> LogPlace {
+        let show = if database.is_mysql() { "SHOW BINARY LOG STATUS" } else { "SHOW BINLOG STATUS" };
+        let end: mysql_async::Row = database.query(show).await.remove(0);
+        LogPlace { file: end.get(0).unwrap(), position: end.get(1).unwrap() }
+    }
+
+    /// The types of the events behind it, as the server names them; none when another test has begun a new file.
+    pub async fn events_behind(&self, database: &TestDatabase) -> Option<Vec<String>> {
+        let show = format!("SHOW BINLOG EVENTS IN '{}' FROM {}", self.file, self.position);
+        let events = database.conn().await.query::<mysql_async::Row, _>(show).await.ok()?;
+        let is_the_same = LogPlace::end(database).await.file == self.file;
+        is_the_same.then(|| events.iter().map(|event| event.get(2).unwrap()).collect())
+    }
+}
+
+/// A session that has what it writes compressed in the log. Where that is the whole server's setting, tests take turns; the
+/// turn lasts as long as the session.
+pub async fn compressing(database: &TestDatabase) -> Conn {
+    let mut conn = database.conn().await;
+    if database.is_mysql() {
+        conn.query_drop("SET SESSION binlog_transaction_compression = ON").await.unwrap();
+        return conn;
+    }
+    let taken: Option<u8> = conn.query_first("SELECT GET_LOCK('turn of the compressing tests', 60)").await.unwrap();
+    assert_eq!(taken, Some(1), "the turn comes");
+    conn.query_drop("SET GLOBAL log_bin_compress = ON, GLOBAL log_bin_compress_min_len = 10").await.unwrap();
+    conn
+}
+
+/// Ends it.
+pub async fn compress_no_more(mut conn: Conn) {
+    if conn.query_drop("SET SESSION binlog_transaction_compression = OFF").await.is_err() {
+        conn.query_drop("SET GLOBAL log_bin_compress = OFF").await.unwrap();
+    }
+}
+
+/// Whether the server packs events of this type.
+pub fn is_compressed(event: &String) -> bool {
+    event == "Transaction_payload" || event.to_lowercase().contains("compressed")
 }
 
 /// The ids of all jobs in the table that were there before now.
