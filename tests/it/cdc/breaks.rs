@@ -6,6 +6,12 @@ use crate::support::database::TestDatabase;
 use crate::support::factory::job;
 use crate::support::proxy::{Mode, Proxy, Way};
 use crate::support::wait::until;
+use futures_core::Stream;
+use mysql_async::{BinlogStreamRequest, Conn};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use strings_queue::cdc::BinlogStream;
 use strings_queue::metrics::Counter;
@@ -20,6 +26,7 @@ for_both_clients! {
     a_purged_position_is_a_gap
     silence_is_noticed
     clients_with_one_server_id_go_apart
+    a_replica_with_our_server_id_that_comes_again_and_again_is_left_alone
 }
 
 /// A purge makes gaps for all whose stream is broken at that time: tests that want none hold this for reading.
@@ -173,4 +180,37 @@ async fn clients_with_one_server_id_go_apart(client: BinlogStream) {
     }
     assert_eq!(second.metrics.get(Counter::StreamBreaks), 0);
     assert_eq!(first.metrics.get(Counter::StreamBreaks), 1);
+}
+
+/// One that knows no other number than ours, and connects anew whenever it is thrown out.
+async fn a_replica_with_our_server_id_that_comes_again_and_again_is_left_alone(client: BinlogStream) {
+    let _no_purge = PURGE.read().await;
+    let database = TestDatabase::with_schema().await;
+    let number = rand::random_range(1_000..100_000_000);
+    let rig = Setup::new(&database, client).await.server_id(number).start();
+    rig.until_following().await;
+    let (opts, connections) = (database.server().opts(None), Arc::new(AtomicU64::new(0)));
+    let replica = {
+        let connections = Arc::clone(&connections);
+        tokio::spawn(async move {
+            loop {
+                let conn = Conn::new(opts.clone()).await.unwrap();
+                connections.fetch_add(1, Ordering::Relaxed);
+                if let Ok(mut stream) = conn.get_binlog_stream(BinlogStreamRequest::new(number)).await {
+                    while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut stream).poll_next(context)).await {}
+                }
+            }
+        })
+    };
+    rig.until_breaks(1).await;
+    rig.until_following().await;
+    let ids = job().insert_times(&database, 3).await;
+    let heard = rig.heard_until_now(&database).await;
+    assert!(ids.iter().all(|id| heard.jobs.contains(id)), "{heard:?}");
+    let thrown_out = connections.load(Ordering::Relaxed);
+    // Each has a number of its own now.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(rig.metrics.get(Counter::StreamBreaks), 1);
+    assert_eq!(connections.load(Ordering::Relaxed), thrown_out);
+    replica.abort();
 }
