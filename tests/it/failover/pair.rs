@@ -5,7 +5,7 @@ use crate::support::checker::plan::answer_by_plan_and;
 use crate::support::cluster::DATABASE;
 use crate::support::pair::Pair;
 use crate::support::proxy::Proxy;
-use crate::support::receiver::{Answer, Gate, Receiver};
+use crate::support::receiver::{Gate, Receiver};
 use crate::support::turn::Turn;
 use crate::support::wait::until;
 use mysql_async::Conn;
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Calls of the load have other queries.
 const SLOW: &str = "/work?slow";
+/// A job that is done.
+const WORK: &str = "/work?one";
 
 /// Two of them: neither takes the other for dead, though the locks of both are gone with the primary.
 #[tokio::test]
@@ -57,7 +59,7 @@ async fn jobs_of_a_service_that_dies_with_its_server_are_taken_back_a_little_lat
     let receiver = Receiver::start().await;
     let gate = Gate::closed();
     let gated = gate.clone();
-    receiver.on_call("/work", move |_| Answer::ok().behind(&gated));
+    answer_by_plan_and(&receiver, move |answer, _| answer.behind(&gated));
     let ini = pair.cluster.ini(&[0, 1], NO_SWEEP);
     let mut dying = following(&ini).await;
     pair.cluster.enqueue(&receiver.url(SLOW), 5).await;
@@ -74,7 +76,9 @@ async fn jobs_of_a_service_that_dies_with_its_server_are_taken_back_a_little_lat
     report("a death with the server", &format!("taken back {:.1} s after the failover", took.as_secs_f32()));
     assert!(took > Duration::from_secs(8), "a free lock was believed after {took:?}");
     assert!(took < Duration::from_secs(15), "taken back after {took:?}");
-    receiver.wait_for(10, SOON).await;
+    let found = load::check_on(&pair.cluster, 1, &receiver).await;
+    assert_eq!((found.jobs, found.calls, found.extra_calls, found.taken_back), (5, 10, 5, 5), "{found:?}");
+    all_stop([service]).await;
 }
 
 /// As a primary does that has lost the majority of its group: it reads, is not read-only, and lets every write wait.
@@ -84,9 +88,9 @@ async fn a_server_that_lets_writes_wait_for_ever_is_left_for_one_that_does_not()
         return report("writes that wait for ever", "left out: slow");
     }
     let pair = Pair::start().await;
-    let receiver = Receiver::start().await;
+    let receiver = load::handler().await;
     let service = following(&pair.cluster.ini(&[0, 1], NO_SWEEP)).await;
-    let url = receiver.url("/");
+    let url = receiver.url(WORK);
     let later = format!(
         "INSERT INTO {DATABASE}.queued_job (http_method, url, body, run_at) \
          VALUES ('post', '{url}', 'x', NOW(6) + INTERVAL 5 SECOND)"
@@ -98,6 +102,7 @@ async fn a_server_that_lets_writes_wait_for_ever_is_left_for_one_that_does_not()
     assert_eq!(receiver.count(), 0);
     receiver.wait_for(1, SOON * 3).await;
     assert_eq!(count(&service, "working on another server now"), 1, "{:#?}", service.lines());
+    load::assert_called_once(&pair.cluster, 1, &receiver, 1).await;
 }
 
 /// Nobody enqueues, and our connections to the old primary stand. One service knows both hosts, the other one address
@@ -105,7 +110,7 @@ async fn a_server_that_lets_writes_wait_for_ever_is_left_for_one_that_does_not()
 #[tokio::test]
 async fn idle_services_leave_a_server_that_takes_no_writes_any_more() {
     let pair = Pair::start().await;
-    let receiver = Receiver::start().await;
+    let receiver = load::handler().await;
     let proxy = Proxy::start(pair.cluster.access(0).address()).await;
     let often = "[sweep]\ninterval_secs: 1\n";
     let by_list = following(&pair.cluster.ini(&[0, 1], often)).await;
@@ -117,24 +122,25 @@ async fn idle_services_leave_a_server_that_takes_no_writes_any_more() {
         service.wait_for_line("working on another server now", SOON).await;
         until("the log is followed there", SOON, async || count(service, "following the log") == 2).await;
     }
-    pair.cluster.enqueue(&receiver.url("/"), 1).await;
-    receiver.wait_for(1, SOON).await;
+    pair.cluster.enqueue(&receiver.url(WORK), 1).await;
+    load::assert_called_once(&pair.cluster, 1, &receiver, 1).await;
+    all_stop([by_list, by_name]).await;
 }
 
 /// As a reader of Aurora: `read_only` is off, and it takes no writes all the same.
 #[tokio::test]
 async fn a_server_whose_storage_only_reads_is_passed_over() {
     let mut pair = Pair::start().await;
-    let receiver = Receiver::start().await;
+    let receiver = load::handler().await;
     pair.cluster.members[0].stop().await;
     pair.promote().await;
     pair.cluster.members[0].add_option("--innodb-read-only=1");
     pair.cluster.members[0].start_again().await;
     let service = following(&pair.cluster.ini(&[0, 1], NO_SWEEP)).await;
-    let row = format!("('post', '{}', 'x')", receiver.url("/"));
+    let row = format!("('post', '{}', 'x')", receiver.url(WORK));
     let insert = format!("INSERT INTO {DATABASE}.queued_job (http_method, url, body) VALUES {row}");
     pair.cluster.execute_on(1, &insert).await;
-    receiver.wait_for(1, SOON).await;
+    load::assert_called_once(&pair.cluster, 1, &receiver, 1).await;
     all_stop([service]).await;
 }
 
@@ -143,7 +149,7 @@ async fn a_server_whose_storage_only_reads_is_passed_over() {
 #[tokio::test]
 async fn a_stream_that_comes_to_another_server_behind_one_address_takes_all_connections_there() {
     let pair = Pair::start().await;
-    let receiver = Receiver::start().await;
+    let receiver = load::handler().await;
     let proxy = Proxy::start(pair.cluster.access(0).address()).await;
     // Files of these numbers the other one has not.
     pair.cluster.execute_on(0, "FLUSH BINARY LOGS; FLUSH BINARY LOGS; FLUSH BINARY LOGS").await;
@@ -162,11 +168,14 @@ async fn a_stream_that_comes_to_another_server_behind_one_address_takes_all_conn
     }
     service.wait_for_line("working on another server now", SOON).await;
     until("the log is followed there", SOON, async || count(&service, "following the log") == 2).await;
-    let row = format!("('post', '{}', 'x')", receiver.url("/"));
+    let ours = format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE DB = '{DATABASE}'");
+    until("nobody works on the old one", SOON, async || conn.query_first::<u64, _>(&ours).await.unwrap() == Some(0))
+        .await;
+    let row = format!("('post', '{}', 'x')", receiver.url(WORK));
     pair.cluster
         .execute_on(1, &format!("INSERT INTO {DATABASE}.queued_job (http_method, url, body) VALUES {row}"))
         .await;
-    receiver.wait_for(1, SOON).await;
+    load::assert_called_once(&pair.cluster, 1, &receiver, 1).await;
     all_stop([service]).await;
 }
 
