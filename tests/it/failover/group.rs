@@ -3,12 +3,15 @@
 use super::{NO_SWEEP, SOON, all_stop, count, following, load, report, slow};
 use crate::faults::checker::Found;
 use crate::faults::load::Load;
-use crate::support::cluster::{DATABASE, ELECTED};
+use crate::support::checker::plan::answer_by_plan_and;
+use crate::support::cluster::{Cluster, DATABASE, ELECTED};
 use crate::support::group::Group;
 use crate::support::receiver::Receiver;
 use crate::support::service::Service;
 use crate::support::turn::Turn;
 use crate::support::wait::until;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -83,8 +86,38 @@ async fn the_services_follow_the_elected_primary_and_lose_nothing() {
         until("it works on the second new primary", ELECTED, async || moves(service) == 2).await;
     }
 
-    let found = scene.finish(|service| assert_eq!(moves(service), 2, "{:#?}", service.lines())).await;
+    let Scene { turn, group, receiver, services, load } = scene;
+    let found = load::stop_and_check(&group.cluster, &receiver, load).await;
+    found.assert_doubled_nothing();
+    for service in &services {
+        assert_eq!(moves(service), 2, "{:#?}", service.lines());
+    }
+    a_service_dies(&group.cluster, &receiver, services).await;
+    drop(turn);
     report("kill of the primary", &format!("{found:?}; election after {elected:.1} s, first call {first:.1} s later"));
+}
+
+/// One of the two dies with calls under way; the other one takes its jobs back, and calls them.
+async fn a_service_dies(cluster: &Cluster, receiver: &Receiver, [mut dying, other]: [Service; 2]) {
+    let primary = cluster.primary().await;
+    answer_by_plan_and(receiver, |answer, _| answer.after(Duration::from_secs(3)));
+    let mut conn = Conn::new(cluster.opts(primary)).await.unwrap();
+    let its =
+        format!("SELECT COUNT(*) FROM {DATABASE}.queued_job WHERE claimed_by LIKE '%:{}:%' AND state = ", dying.pid());
+    let mut of_the_dying = 0;
+    let calls = receiver.count();
+    for round in 1.. {
+        cluster.enqueue(&receiver.url("/work?dies"), 20).await;
+        receiver.wait_for(calls + 20 * round, SOON).await;
+        of_the_dying = conn.query_first(format!("{its} 'executing'")).await.unwrap().unwrap_or(0);
+        if of_the_dying > 0 {
+            break;
+        }
+    }
+    dying.kill().await;
+    let found = load::check_on(cluster, primary, receiver).await;
+    assert_eq!((found.extra_calls, found.taken_back), (of_the_dying, of_the_dying), "{found:?}");
+    all_stop([other]).await;
 }
 
 /// The old primary comes back and serves as a secondary; all members are gone for a while; the primary freezes, is
