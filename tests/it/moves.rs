@@ -214,8 +214,40 @@ fn held() -> [(&'static str, String); 3] {
     ]
 }
 
+/// A row that is locked by a transaction of another session, which inserts it; its end takes it away.
+const LOCKED: u64 = 9_999;
+
+async fn lock_a_row(database: &TestDatabase) -> Conn {
+    let mut conn = database.conn().await;
+    let insert = format!("INSERT INTO queued_job (id, http_method, url) VALUES ({LOCKED}, 'post', 'a')");
+    conn.query_drop(format!("START TRANSACTION; {insert}")).await.unwrap();
+    conn
+}
+
+/// The ways in which rows are claimed, each by statements of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claiming {
+    Together,
+    Alone,
+    BesideALockedOne,
+}
+
 #[tokio::test]
 async fn a_claim_moves_rows_as_the_model_says() {
+    claim_moves_rows(Claiming::Together).await;
+}
+
+#[tokio::test]
+async fn lone_claims_move_rows_as_the_model_says() {
+    claim_moves_rows(Claiming::Alone).await;
+}
+
+#[tokio::test]
+async fn a_claim_beside_a_locked_row_moves_rows_as_the_model_says() {
+    claim_moves_rows(Claiming::BesideALockedOne).await;
+}
+
+async fn claim_moves_rows(way: Claiming) {
     let (database, session, token, number) = stage().await;
     let cases = crossed(&standings(&[None, Some(number), Some(7)]), &[true, false]);
     let columns = |due: &bool| {
@@ -224,20 +256,29 @@ async fn a_claim_moves_rows_as_the_model_says() {
         [("run_at", format!("NOW(6) {sign} INTERVAL 600 SECOND")), by, expires]
     };
     let mut rows = Rows::insert((database, session), cases, columns).await;
-    let ids = rows.ids();
-    let claimed = claim(&mut rows.session, &terms(), token, &ids).await.unwrap();
+    let (ids, mut asked, mut lock) = (rows.ids(), rows.ids(), None);
+    if way == Claiming::BesideALockedOne {
+        lock = Some(lock_a_row(&rows.database).await);
+        asked.push(JobId(LOCKED));
+    }
+    let mut jobs = Vec::new();
+    for batch in asked.chunks(if way == Claiming::Alone { 1 } else { asked.len() }) {
+        let claim = claim(&mut rows.session, &terms(), token, batch).await.unwrap();
+        jobs.extend(claim.jobs);
+    }
+    drop(lock);
     let expires = "BETWEEN NOW(6) + INTERVAL 19 SECOND AND NOW(6) + INTERVAL 69 SECOND";
     let changes = [("claimed_by", "= 'moves'"), ("last_started_at", JUST_NOW), ("claim_expires_at", expires)];
     rows.compare(&changes, |case| case.standing.claim(number, case.circumstances)).await;
     // What is told as ours is what is executing under our token: those claimed now, and those claimed before.
     let told: Vec<(JobId, Attempt, i32)> =
-        claimed.jobs.iter().map(|job| (job.id, job.attempt, job.remaining_retries)).collect();
+        jobs.iter().map(|job| (job.id, job.attempt, job.remaining_retries)).collect();
     let all = rows.standings().await.into_iter().zip(&ids);
     let ours: Vec<(JobId, Attempt, i32)> = all
         .filter(|(row, _)| row.state == JobState::Executing && row.token == Some(number))
         .map(|(row, id)| (*id, row.attempt, row.remaining_retries))
         .collect();
-    assert_eq!(told, ours);
+    assert_eq!(told, ours, "{way:?}");
 }
 
 /// What a finish changes.
@@ -322,13 +363,28 @@ async fn a_finish_of_rows_that_are_all_ours_moves_them_in_one_go_and_sent_again_
 
 #[tokio::test]
 async fn a_release_moves_rows_as_the_model_says() {
+    release_moves_rows(false).await;
+}
+
+#[tokio::test]
+async fn a_release_beside_a_locked_row_moves_rows_as_the_model_says() {
+    release_moves_rows(true).await;
+}
+
+async fn release_moves_rows(beside_a_locked_one: bool) {
     let (database, session, token, number) = stage().await;
     let cases = crossed(&standings(&[None, Some(number), Some(7)]), &[()]);
     let mut rows = Rows::insert((database, session), cases, |()| held()).await;
-    let claims: Vec<(JobId, ClaimToken)> = rows.ids().into_iter().map(|id| (id, token)).collect();
+    let mut claims: Vec<(JobId, ClaimToken)> = rows.ids().into_iter().map(|id| (id, token)).collect();
+    let mut lock = None;
+    if beside_a_locked_one {
+        lock = Some(lock_a_row(&rows.database).await);
+        claims.push((JobId(LOCKED), token));
+    }
     let line = |id: &JobId| HistoryLine { job: *id, message: format!("it's job {id}"), at_micros: None };
     let lines: Vec<HistoryLine> = rows.ids().iter().map(line).collect();
     release(&mut rows.session, &claims, &lines).await.unwrap();
+    drop(lock);
     let changes = [
         ("claimed_by", "IS NULL"),
         ("claim_expires_at", "IS NULL"),
