@@ -1,11 +1,12 @@
 //! Group Replication: the members elect a new primary, and two services follow it.
 
-use super::{NO_SWEEP, SOON, all_stop, count, following, load, report, slow};
+use super::{NO_SWEEP, SOON, all_stop, count, following, load, report};
 use crate::faults::checker::Found;
 use crate::faults::load::Load;
 use crate::support::checker::plan::answer_by_plan_and;
 use crate::support::cluster::{Cluster, DATABASE, ELECTED};
 use crate::support::group::Group;
+use crate::support::left_out::only_in_full;
 use crate::support::receiver::Receiver;
 use crate::support::service::Service;
 use crate::support::turn::Turn;
@@ -124,8 +125,8 @@ async fn a_service_dies(cluster: &Cluster, receiver: &Receiver, [mut dying, othe
 /// expelled, and wakes up with our connections to it.
 #[tokio::test]
 async fn the_services_survive_a_rejoin_an_outage_and_an_expulsion() {
-    if !slow() {
-        return report("rejoin, outage, expulsion", "left out: slow");
+    if !only_in_full("rejoin, outage, expulsion") {
+        return;
     }
     let Some(mut scene) = Scene::start().await else { return };
     scene.group.cluster.members[0].kill().await;
@@ -155,8 +156,8 @@ async fn the_services_survive_a_rejoin_an_outage_and_an_expulsion() {
 /// One of the two is told to stop while there is no member that takes writes; the other one does what it left.
 #[tokio::test]
 async fn a_stop_during_an_election_ends_in_time() {
-    if !slow() {
-        return report("a stop during an election", "left out: slow");
+    if !only_in_full("a stop during an election") {
+        return;
     }
     let Some(mut scene) = Scene::start().await else { return };
     let [mut stops, other] = scene.services;

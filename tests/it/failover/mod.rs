@@ -19,11 +19,6 @@ const SOON: Duration = Duration::from_secs(20);
 /// Only the log, the timers and what a failover itself sets off can serve a job: the sweep is an hour away.
 const NO_SWEEP: &str = "[sweep]\ninterval_secs: 3600\n";
 
-/// Whether the slow scenarios are asked for.
-fn slow() -> bool {
-    std::env::var_os("STRINGS_QUEUE_SLOW").is_some()
-}
-
 /// A service that follows the log.
 async fn following(ini: &Path) -> Service {
     let service = Service::run(ini);

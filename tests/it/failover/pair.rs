@@ -1,8 +1,9 @@
 //! A semi-synchronous pair: the primary dies, the replica is promoted by hand, and the services go on there.
 
-use super::{NO_SWEEP, SOON, all_stop, count, following, load, report, slow};
+use super::{NO_SWEEP, SOON, all_stop, count, following, load, report};
 use crate::support::checker::plan::answer_by_plan_and;
 use crate::support::cluster::DATABASE;
+use crate::support::left_out::only_in_full;
 use crate::support::pair::Pair;
 use crate::support::proxy::Proxy;
 use crate::support::receiver::{Gate, Receiver};
@@ -52,8 +53,8 @@ async fn the_services_go_on_with_the_replica_that_was_promoted() {
 /// No lock shows which services live until all of them had the time to come to the new server.
 #[tokio::test]
 async fn jobs_of_a_service_that_dies_with_its_server_are_taken_back_a_little_later() {
-    if !slow() {
-        return report("a death with the server", "left out: slow");
+    if !only_in_full("a death with the server") {
+        return;
     }
     let mut pair = Pair::start().await;
     let receiver = Receiver::start().await;
@@ -84,8 +85,8 @@ async fn jobs_of_a_service_that_dies_with_its_server_are_taken_back_a_little_lat
 /// As a primary does that has lost the majority of its group: it reads, is not read-only, and lets every write wait.
 #[tokio::test]
 async fn a_server_that_lets_writes_wait_for_ever_is_left_for_one_that_does_not() {
-    if !slow() {
-        return report("writes that wait for ever", "left out: slow");
+    if !only_in_full("writes that wait for ever") {
+        return;
     }
     let pair = Pair::start().await;
     let receiver = load::handler().await;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::support::database::{TestDatabase, TestServer};
 use crate::support::factory::job;
-use crate::support::left_out::left_out;
+use crate::support::left_out::{left_out, only_in_full};
 use crate::support::receiver::Gate;
 use crate::support::semi_sync::{semi_sync, semi_sync_switch};
 use crate::support::server::OwnServer;
@@ -211,8 +211,7 @@ async fn a_server_that_ends_idle_connections_after_seconds_does_not_end_ours_und
 /// long as it waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_locked_for_minutes_lets_no_connections_pile_up() {
-    let looks = times(0, 60);
-    if looks == 0 {
+    if !only_in_full("a table that is locked for minutes") {
         return;
     }
     let server = OwnServer::start(&[]).await;
@@ -226,7 +225,7 @@ async fn a_table_that_is_locked_for_minutes_lets_no_connections_pile_up() {
     let before = connections().await;
     keeper.query_drop("LOCK TABLES queued_job WRITE").await.unwrap();
     let mut most = 0;
-    for _ in 0..looks {
+    for _ in 0..60 {
         tokio::time::sleep(Duration::from_secs(2)).await;
         most = most.max(connections().await);
     }
@@ -243,8 +242,7 @@ async fn a_table_that_is_locked_for_minutes_lets_no_connections_pile_up() {
 /// log to itself then, which each sweep asks for.
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_that_wait_for_minutes_let_no_connections_pile_up() {
-    let looks = times(0, 30);
-    if looks == 0 {
+    if !only_in_full("commits that wait for minutes") {
         return;
     }
     let server = OwnServer::start(&semi_sync()).await;
@@ -272,7 +270,7 @@ async fn commits_that_wait_for_minutes_let_no_connections_pile_up() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let mut most = 0;
-    for _ in 0..looks {
+    for _ in 0..30 {
         tokio::time::sleep(Duration::from_secs(2)).await;
         most = most.max(connections().await);
     }

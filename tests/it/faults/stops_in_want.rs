@@ -5,10 +5,10 @@ use super::load::Load;
 use super::plan::answer_by_plan;
 use super::stops::{settings, stop_in_time, the_next_one_does_the_rest};
 use super::stops_amid::{assert_told, forget};
-use super::{SETTLES, all_following, base, stage, stage_on, times};
+use super::{SETTLES, all_following, base, stage, stage_on};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
-use crate::support::left_out::left_out;
+use crate::support::left_out::{left_out, only_in_full};
 use crate::support::names::{NameServer, Told};
 use crate::support::server::OwnServer;
 use crate::support::service::Service;
@@ -29,7 +29,7 @@ async fn a_stop_while_the_disk_is_full_ends_in_time() {
 /// The server lets every commit wait, and looks only once a minute whether there is room again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_while_the_disk_under_the_log_is_full_ends_in_time() {
-    if times(0, 1) > 0 {
+    if only_in_full("a stop while the disk under the log is full") {
         stop_with_a_full_disk("under the log", &SMALL).await;
     }
 }

@@ -3,10 +3,11 @@
 //! "No other host anything" is shown by order, not by the clock: the healthy host's jobs are all done while the bad
 //! host's calls hang. How long they take with and without it is for the benchmark, on a machine that is quiet.
 
-use super::{Rig, SOON, insert_many, slow};
+use super::{Rig, SOON, insert_many};
 use crate::support::checker::{Scope, assert_well, read_stories};
 use crate::support::factory::job;
 use crate::support::ledger;
+use crate::support::left_out::only_in_full;
 use crate::support::receiver::{Answer, Receiver};
 use crate::support::tls::Authority;
 use crate::support::turn::Turn;
@@ -137,7 +138,7 @@ async fn deaf() -> (tokio::task::JoinHandle<Vec<TcpStream>>, String) {
 #[tokio::test]
 async fn large_bodies_that_a_host_does_not_take_hold_up_no_other_and_fill_no_memory() {
     // Some hundred megabytes go through the database.
-    if !slow() {
+    if !only_in_full("large bodies that a host does not take") {
         return;
     }
     let _turn = Turn::take_all().await;
@@ -163,7 +164,7 @@ fn report(peak: u64) {
 /// It answers before it has taken the body, and keeps the connection: the bytes that wait for it count beyond their call.
 #[tokio::test]
 async fn large_bodies_that_a_host_has_answered_and_does_not_take_count_until_it_does() {
-    if !slow() {
+    if !only_in_full("large bodies that a host has answered") {
         return;
     }
     let _turn = Turn::take_all().await;

@@ -27,11 +27,6 @@ const SOON: Duration = Duration::from_secs(20);
 /// The start finds what is there, the log the rest; no sweep helps out, and no delay strays.
 const QUIET: &str = "[sweep]\ninterval_secs: 3600\ndegraded_interval_secs: 3600\n[retry]\njitter: 0\n";
 
-/// Whether the slow scenarios are wanted too: `./test.sh --all`.
-fn slow() -> bool {
-    std::env::var_os("STRINGS_QUEUE_SLOW").is_some()
-}
-
 /// So many jobs of one kind in one statement, to be retried at once; `body` is an SQL expression.
 async fn insert_many(database: &TestDatabase, count: usize, url: &str, body: &str) {
     let sql = format!(

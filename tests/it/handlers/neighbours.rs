@@ -3,12 +3,12 @@
 //! Two services work side by side, each on tables of its own, and only one of them has jobs for the bad host. They get
 //! the same steady load in turns, so that whatever else the machine does falls on both.
 
-use super::{QUIET, Rig, SOON, slow};
+use super::{QUIET, Rig, SOON};
 use crate::support::checker::plan::{Plan, answer_by_plan};
 use crate::support::checker::{Scope, Story, assert_well, read_stories};
 use crate::support::database::{TestDatabase, TestServer};
 use crate::support::ledger;
-use crate::support::left_out::left_out;
+use crate::support::left_out::{left_out, only_in_full};
 use crate::support::names::{NameServer, Told};
 use crate::support::receiver::{Answer, Received, Receiver};
 use crate::support::service::Service;
@@ -252,7 +252,7 @@ async fn a_host_that_never_answers_leaves_the_others_as_quick() {
 /// Its calls end one by one, and each leaves room for one more job, whoever it is for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_takes_a_second_for_each_answer_leaves_the_others_as_quick() {
-    if !slow() {
+    if !only_in_full("a host that takes a second for each answer, beside others") {
         return;
     }
     let host = Receiver::start().await;
@@ -264,7 +264,7 @@ async fn a_host_that_takes_a_second_for_each_answer_leaves_the_others_as_quick()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_answers_one_byte_a_second_leaves_the_others_as_quick() {
-    if !slow() {
+    if !only_in_full("a host that answers a byte a second, beside others") {
         return;
     }
     let host = Receiver::start().await;
@@ -275,7 +275,7 @@ async fn a_host_that_answers_one_byte_a_second_leaves_the_others_as_quick() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_whose_answers_have_no_end_leaves_the_others_as_quick() {
-    if !slow() {
+    if !only_in_full("a host whose answers have no end, beside others") {
         return;
     }
     let host = Receiver::start().await;
@@ -287,7 +287,7 @@ async fn a_host_whose_answers_have_no_end_leaves_the_others_as_quick() {
 /// The calls give the connection up all at once, again and again, while the lookup goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_whose_name_stalls_leaves_the_others_as_quick() {
-    if !slow() {
+    if !only_in_full("a host whose name stalls, beside others") {
         return;
     }
     let Some(names) = NameServer::start().await else {
@@ -301,7 +301,7 @@ async fn a_host_whose_name_stalls_leaves_the_others_as_quick() {
 /// Each call of it fails at once, in one of many ways; so its jobs are tried again after a while.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_breaks_each_call_leaves_the_others_as_quick() {
-    if !slow() {
+    if !only_in_full("a host that breaks each call, beside others") {
         return;
     }
     let (host, authority) = (Receiver::start().await, Authority::new());

@@ -1,8 +1,9 @@
 //! Calls over TLS: whose papers are good, what becomes of a call when they aren't, and HTTP/2.
 
-use super::{QUIET, Rig, SOON, Seen, slow};
+use super::{QUIET, Rig, SOON, Seen};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
+use crate::support::left_out::only_in_full;
 use crate::support::proxy::Proxy;
 use crate::support::receiver::{Answer, Gate, Receiver};
 use crate::support::service::{Service, program};
@@ -170,7 +171,7 @@ async fn calls_on_a_connection_of_http_2_that_is_cut_fail_temporarily_and_the_ne
 #[tokio::test]
 async fn a_connection_of_http_2_that_has_died_silently_is_given_up() {
     // It takes a silence, and the half minute of a ping that nobody answers.
-    if !slow() {
+    if !only_in_full("a connection of HTTP/2 that died silently") {
         return;
     }
     let authority = Authority::new();

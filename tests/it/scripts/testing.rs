@@ -130,13 +130,15 @@ async fn a_failed_test_fails_the_run_and_its_server_is_gone() {
 /// It has passed all the same, and would look as if it had been tried.
 #[tokio::test]
 async fn what_a_test_could_not_try_is_told_at_the_end() {
-    let told = "for i in 1 2; do echo 'full disks: no root' >>\"$STRINGS_QUEUE_LEFT_OUT\"; done";
+    let told = "for what in 'full disks: no root' 'in full only: a' 'full disks: no root' 'in full only: b'; do \
+                echo \"$what\" >>\"$STRINGS_QUEUE_LEFT_OUT\"; done";
     let place = place_to_test(&format!("{told}; {PASSED}"));
     let ended = run_on_our_server(&place).await;
     let summary = ended.stdout.split("==== Summary").nth(1).unwrap();
     let lines: Vec<&str> = summary.lines().filter(|line| line.contains("full disks")).collect();
     assert_eq!(lines.len(), 1, "{summary}");
     assert!(lines[0].contains(&server_name()) && lines[0].ends_with("left out: full disks: no root"), "{summary}");
+    assert!(summary.contains("left out: 2 scenarios that have no short form; --all runs them\n"), "{summary}");
     assert_nothing_is_left(&place).await;
 }
 

@@ -1,9 +1,9 @@
 //! Deeds that the server does not answer, because it can't commit: it keeps their connections, so they must not pile up.
 
 use super::{claim_as, claimed_keys, ids, state, store_at, terms};
-use crate::cli::times;
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
+use crate::support::left_out::only_in_full;
 use crate::support::semi_sync::{semi_sync, semi_sync_switch};
 use crate::support::server::OwnServer;
 use crate::support::wait::until;
@@ -17,7 +17,7 @@ const MOST: usize = 8;
 /// Each of them takes half a minute to be given up.
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_that_can_not_be_committed_take_no_more_than_their_share_of_the_connections() {
-    if times(true, false) {
+    if !only_in_full("claims that can't be committed for long") {
         return;
     }
     let server = OwnServer::start(&semi_sync()).await;

@@ -11,3 +11,12 @@ pub fn left_out(what: &str) {
     // In one piece, as other tests write too.
     list.write_all(format!("{what}\n").as_bytes()).unwrap();
 }
+
+/// Whether this is a run of the slow scenarios. In a short one that is told, of a scenario that has no short form.
+pub fn only_in_full(scenario: &str) -> bool {
+    let full = std::env::var_os("STRINGS_QUEUE_SLOW").is_some();
+    if !full {
+        left_out(&format!("in full only: {scenario}"));
+    }
+    full
+}
