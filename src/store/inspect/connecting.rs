@@ -12,7 +12,9 @@ pub fn judge_connecting(database: &DatabaseConfig, error: &StoreError) -> Findin
     let what = format!("cannot connect to {}: {error}", database.way());
     let mend = match error {
         StoreError::Server { code, message } => mend_refusal(database, *code, message),
-        StoreError::Deadline(_) | StoreError::Unanswered(_) => "see whether the server is overloaded, and whether a firewall drops packets".into(),
+        StoreError::Deadline(_) | StoreError::Unanswered(_) => {
+            "see whether the server is overloaded, and whether a firewall drops packets".to_owned()
+        }
         StoreError::Connection(text) if text.contains("read-only") => {
             "name the primary too in [db] `host: …`, or wait until one is elected".to_owned()
         }
