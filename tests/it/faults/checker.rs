@@ -60,9 +60,7 @@ pub async fn check(database: &TestDatabase, receiver: &Receiver, written: &Writt
     let is_there = |(id, path): &&(u64, String)| present.get(id).is_some_and(|there| there == path);
     let lost = written.committed.iter().filter(|job| !is_there(job));
     wrong.extend(lost.map(|(id, path)| format!("job {id}, {path}, is lost")));
-    let called: HashSet<String> = receiver.requests().into_iter().map(|request| request.path).collect();
-    let rolled_back = written.rolled_back.iter().filter(|path| called.contains(*path));
-    wrong.extend(rolled_back.map(|path| format!("{path} was rolled back, and called")));
+    wrong.extend(called_though_rolled_back(receiver, written));
     assert!(wrong.is_empty(), "{} of {} jobs:\n{}", wrong.len(), stories.len(), wrong.join("\n"));
     let mut found = Found { written_per_second: written.per_second, ..sum_up(&stories) };
     if let Some(watch) = &written.watch {
@@ -73,6 +71,13 @@ pub async fn check(database: &TestDatabase, receiver: &Receiver, written: &Writt
         assert!(by_looks < RESCUED_WITHIN, "claims of the dead, and no rescue: {by_looks:?} by looks, {found:?}");
     }
     found
+}
+
+/// What was called of the jobs that were never committed.
+pub fn called_though_rolled_back(receiver: &Receiver, written: &Written) -> Vec<String> {
+    let called: HashSet<String> = receiver.requests().into_iter().map(|request| request.path).collect();
+    let rolled_back = written.rolled_back.iter().filter(|path| called.contains(*path));
+    rolled_back.map(|path| format!("{path} was rolled back, and called")).collect()
 }
 
 async fn unfinished(database: &TestDatabase) -> u64 {

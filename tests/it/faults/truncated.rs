@@ -1,5 +1,6 @@
 //! The table emptied under load: its numbers begin anew, while calls and results of the former rows are under way.
 
+use super::checker::called_though_rolled_back;
 use super::load::Load;
 use super::plan::answer_by_plan;
 use super::stops::{settings, stop_in_time};
@@ -39,6 +40,7 @@ async fn a_table_that_is_emptied_under_load_keeps_the_results_of_former_jobs_fro
     let stories = read_stories(&database, &[&receiver], Scope::Like("%")).await;
     assert_well(&stories);
     assert_eq!(extra_calls(&stories), 0);
+    assert_eq!(called_though_rolled_back(&receiver, &written), Vec::<String>::new());
     let jobs = stories.len();
     assert!(jobs + WRITERS >= written.committed.len() - before, "{jobs} of {} jobs", written.committed.len() - before);
     report("table emptied", format!("{jobs} jobs of the last table, {} a second", written.per_second));

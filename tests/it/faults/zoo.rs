@@ -70,6 +70,7 @@ async fn whatever_stands_in_the_log_under_load_no_job_is_lost_or_doubled() {
         ledger::assert_lost_only_to(service, &["lost_to_decode"]);
         assert!(!ledger::counted(service).contains_key("stream_panics"));
     }
+    assert_eq!(receiver.count(), before + 10, "each once");
 }
 
 /// What is logged as rows, in all its forms, is seen by itself: nothing rings for a sweep, and there is no other dispatcher.
