@@ -54,7 +54,7 @@ cd "$here"
 # --- Steps and their sum --------------------------------------------------------------------------------
 
 passed=0 failed=0 summary=() reasons=()
-step_pid='' step_status=0 sandbox_pid='' work=
+step_pid='' step_status=0 benchmark_pid='' sandbox_pid='' work=
 
 remember() { summary+=("$(printf '  %-34s %s' "$1" "$2")"); }
 
@@ -77,6 +77,14 @@ start_group() {
     set -m
     "$@" </dev/null &
     set +m
+}
+
+end_group() {
+    [ -n "$1" ] || return 0
+    kill -TERM -- "-$1" 2>/dev/null || true
+    wait "$1" 2>/dev/null || true
+    # A test that handles SIGTERM is still there.
+    kill -KILL -- "-$1" 2>/dev/null || true
 }
 
 run_and_keep() { "$@" 2>&1 | tee "$work/output"; }
@@ -192,9 +200,13 @@ test_on_server() {
         # `support` are among the others.
         RUST_TEST_THREADS=$(tests_at_once) step "failpoints on $name" cargo test --locked --features failpoints --test failpoints -- \
             --skip support:: "${filters[@]}"
-        if [ ${#filters[@]} -eq 0 ]; then step "benchmark on $name, in small" small_benchmark "$server"; fi
+        if [ ${#filters[@]} -eq 0 ]; then begin_small_benchmark "$server"; fi
         RUST_TEST_THREADS=$(tests_at_once) step "tests on $name" \
             cargo test --locked --test it -- "${output[@]}" "${filters[@]}"
+        if [ ${#filters[@]} -eq 0 ]; then
+            step "benchmark on $name, in small" end_of_small_benchmark
+            benchmark_pid=
+        fi
         tell_what_was_not_tried "$name"
     fi
     stop_server
@@ -218,9 +230,26 @@ tests_at_once() {
     printf '%s\n' "${RUST_TEST_THREADS:-$((count < 8 ? count : 8))}"
 }
 
-# Counts calls; its times mean nothing here.
+# Counts calls; its times mean nothing here. It goes on beside the tests, whose short forms wait more than they work. The slow
+# scenarios measure, and come after it.
+begin_small_benchmark() {
+    rm -f "$work/benchmark.status"
+    start_group small_benchmark "$1"
+    benchmark_pid=$!
+    if [ -n "${STRINGS_QUEUE_SLOW:-}" ]; then wait "$benchmark_pid" || true; fi
+}
+
 small_benchmark() {
-    cargo test --locked --bench queue -- --server-program "$1" --runs 1 --seconds 1 --jobs 500 --rows 2000 --events 4000
+    local status=0
+    cargo test --locked --bench queue -- --server-program "$1" --runs 1 --seconds 1 --jobs 500 --rows 2000 --events 4000 \
+        >"$work/benchmark" 2>&1 || status=$?
+    echo "$status" >"$work/benchmark.status"
+}
+
+end_of_small_benchmark() {
+    while kill -0 "$benchmark_pid" 2>/dev/null; do sleep 0.1; done
+    cat "$work/benchmark"
+    return "$(cat "$work/benchmark.status" || echo 1)"
 }
 
 # The folder is the server's own; its parent only has to let another user through, as root's server is not root's.
@@ -285,12 +314,8 @@ kill_leftovers() {
 
 clean_up() {
     trap '' INT TERM HUP
-    if [ -n "$step_pid" ]; then
-        kill -TERM -- "-$step_pid" 2>/dev/null || true
-        wait "$step_pid" 2>/dev/null || true
-        # A test that handles SIGTERM is still there.
-        kill -KILL -- "-$step_pid" 2>/dev/null || true
-    fi
+    end_group "$step_pid"
+    end_group "$benchmark_pid"
     stop_server
     rm -rf "$work"
 }
