@@ -4,14 +4,15 @@
 use super::checker::check;
 use super::kills::hold_first_tries;
 use super::load::Load;
-use super::plan::Plan;
+use super::plan::{Plan, answer_by_plan_and};
 use super::watches::{has, one_and_other, until_two_watch_each_other};
 use super::{
     ENOUGH, NO_SWEEP, RESCUED_WITHIN, all_following, all_stop, base, ledger, report, settled, stage, stage_alone, times,
 };
 use crate::support::database::TestDatabase;
+use crate::support::factory::job;
 use crate::support::proxy::{CutPoint, Fault, Mode, Proxy, Way};
-use crate::support::receiver::{Gate, Receiver};
+use crate::support::receiver::{Gate, Received, Receiver};
 use crate::support::service::Service;
 use crate::support::wait::{eventually, until};
 use mysql_async::prelude::Queryable;
@@ -38,6 +39,11 @@ const SWEPT: [&[u8]; 5] = [
     b"SELECT id, COALESCE(TIMESTAMPDIFF(",
     b"SELECT body FROM queued_job",
 ];
+/// What takes jobs back: it locks them, changes them, and writes their lines, with the commit.
+const RESCUE: [&[u8]; 3] = [b"AND COALESCE(claim_token, 0) IN (", b"result_code = IF(", b"] Job taken back"];
+/// How long a call takes that is to be under way when its dispatcher dies.
+const SLOW: Duration = Duration::from_secs(3);
+
 /// Sweeps come each second; whoever leaves nothing to them is not needed for a job.
 const SWEEPS_OFTEN: &str = "[sweep]\ninterval_secs: 1\n[retry]\njitter: 0\n";
 /// A body that does not come with its claim.
@@ -90,6 +96,47 @@ async fn a_sweep_or_a_body_whose_connection_is_disturbed_under_load_costs_no_job
     found.assert_doubled_nothing();
     report("a sweep's or a body's connection disturbed", format!("{found:?}"));
     all_stop(services, &ledger::BROKEN).await;
+}
+
+/// The other dispatcher has died, and what takes its jobs back is cut off at each of its statements: the server did not have
+/// it, or has done it, and its answer does not come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescue_cut_at_its_worst_moment_under_load_is_done_once() {
+    let (database, receiver) = stage_alone().await;
+    let slow = |call: &Received| call.path.contains("?slow");
+    answer_by_plan_and(&receiver, move |answer, call| if slow(call) { answer.after(SLOW) } else { answer });
+    let proxy = Proxy::start(database.server().address()).await;
+    let living = all_following(&database.ini_at(proxy.port(), NO_SWEEP), 1).await;
+    let load = Load::start(&database, &base(&receiver), (4, 60));
+    for _ in 0..times(1, 5) {
+        for statement in RESCUE {
+            for point in [CutPoint::BeforePassing, CutPoint::BeforeAnswer] {
+                let mut dying = all_following(&database.ini(NO_SWEEP), 1).await.remove(0);
+                let slow_ones = format!(
+                    "SELECT COUNT(*) FROM queued_job WHERE state = 'executing' AND url LIKE '%?slow' \
+                     AND claimed_by LIKE '%:{}:%'",
+                    dying.pid().as_raw_pid()
+                );
+                until("it has slow calls under way", RESCUED_WITHIN * 10, async || {
+                    job().url(receiver.url("/work?slow")).insert_times(&database, 5).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    database.query_one::<u64>(&slow_ones).await > 0
+                })
+                .await;
+                let mut cut = proxy.cut_on(Way::ToServer, statement, point);
+                dying.kill().await;
+                cut.sprung(RESCUED_WITHIN * 2).await;
+                until("its jobs are taken back", RESCUED_WITHIN, async || {
+                    database.query_one::<u64>(&slow_ones).await == 0
+                })
+                .await;
+            }
+        }
+    }
+    let found = check(&database, &receiver, &load.stop_after(ENOUGH).await).await;
+    assert!(found.taken_back > 0 && found.extra_calls <= found.taken_back, "{found:?}");
+    report("a rescue cut off", format!("{found:?}"));
+    all_stop(living, &ledger::BROKEN).await;
 }
 
 /// The connection on which one dispatcher waits for the end of the other. Then that one dies.

@@ -26,6 +26,8 @@ use tokio::task::JoinHandle;
 /// So that what it has to do with the connection is over before that lets anything through again.
 const LONGER_THAN_A_STOP: Duration = Duration::from_secs(5);
 
+const TAKEN_BACK: &str = "SELECT COUNT(*) FROM queued_job_log WHERE msg LIKE '%] Job taken back%'";
+
 /// What goes on while the service is told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
@@ -395,6 +397,8 @@ async fn a_stop_in_the_middle_of_any_fault_ends_in_time() {
     for fault in Fault::ALL.repeat(times(1, 3)) {
         let mut services = all_following(&scene.ini, 1).await;
         scene.until_nothing_is_inherited(&services[0]).await;
+        let taken_back: u32 = scene.database.query_one(TAKEN_BACK).await;
+        assert!(taken_back <= left, "before {fault:?}: {taken_back} taken back, {left} claims left");
         let calls = scene.receiver.count();
         scene.receiver.wait_for(calls + 20, Duration::from_secs(20)).await;
         let mut held = scene.begin(fault, &services).await;
