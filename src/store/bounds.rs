@@ -1,16 +1,15 @@
 //! Bounds: what bounds a deed at the database, in time and to the server that is used, and what its end says of the server.
 
 use super::error::StoreError;
-use super::options::{LOCK_WAIT_SECS, TABLE_WAIT_SECS};
+use super::options::{DEED_DEADLINE, LOCK_WAIT_SECS, TABLE_WAIT_SECS};
 use super::servers::Servers;
+use super::unanswered::{Kind, Unanswered};
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long one deed (its statements together) may take before its connection is given up.
-pub(super) const DEED_DEADLINE: Duration = Duration::from_secs(30);
 /// As long as a statement waits for a table; and how long deeds may do so in vain, one after the other.
 const TABLE_WAIT: Duration = Duration::from_secs(TABLE_WAIT_SECS as u64);
 const IN_VAIN_MILLIS: u64 = 2_000 * TABLE_WAIT_SECS as u64;
@@ -19,16 +18,18 @@ const HELD_UP: Duration = Duration::from_secs(5);
 /// In place of a number of moves: no connection yet.
 const OPENING: u64 = u64::MAX;
 
-/// The connection of the deed under way: its number, and the moves when it was made.
+/// The connection of the deed under way: its number, the moves when it was made, and what it is counted as when it is given
+/// up.
 #[derive(Debug)]
 pub(super) struct InUse {
     connection: AtomicU32,
     moves: AtomicU64,
+    kind: Mutex<Option<Kind>>,
 }
 
 impl Default for InUse {
     fn default() -> InUse {
-        InUse { connection: AtomicU32::new(0), moves: AtomicU64::new(OPENING) }
+        InUse { connection: AtomicU32::new(0), moves: AtomicU64::new(OPENING), kind: Mutex::default() }
     }
 }
 
@@ -36,6 +37,12 @@ impl InUse {
     /// There is none yet.
     pub(super) fn open(&self) {
         self.moves.store(OPENING, Ordering::Relaxed);
+        self.count_as(None);
+    }
+
+    /// What it is counted as when it is given up.
+    pub(super) fn count_as(&self, kind: Option<Kind>) {
+        *self.kind.lock().unwrap_or_else(PoisonError::into_inner) = kind;
     }
 
     /// It is this one.
@@ -48,9 +55,15 @@ impl InUse {
         self.moves.load(Ordering::Relaxed)
     }
 
-    fn connection(&self) -> Option<(u32, u64)> {
-        let moves = self.moves();
-        (moves != OPENING).then(|| (self.connection.load(Ordering::Relaxed), moves))
+    fn is_open(&self) -> bool {
+        self.moves() != OPENING
+    }
+
+    /// It is given up.
+    fn give_up(&self, unanswered: &Unanswered) {
+        if let Some(kind) = *self.kind.lock().unwrap_or_else(PoisonError::into_inner) {
+            unanswered.give_up(self.connection.load(Ordering::Relaxed), self.moves(), kind);
+        }
     }
 }
 
@@ -84,8 +97,8 @@ impl Bounds {
     /// Takes in how a deed ended. Where one is not answered, or deeds wait for a table again and again, as they do where
     /// nobody can write, another server is looked for.
     fn ended(&self, error: Option<&StoreError>, took: Duration) {
-        if let (Some(StoreError::Deadline(_)), Some((connection, moves))) = (error, self.in_use.connection()) {
-            self.servers.unanswered().give_up(connection, moves);
+        if matches!(error, Some(StoreError::Deadline(_))) {
+            self.in_use.give_up(self.servers.unanswered());
         }
         let failed = error.is_some_and(|error| self.leaves_unwritten(error, took));
         if failed || took >= HELD_UP && self.is_writing() {
@@ -140,7 +153,7 @@ impl Bounds {
 
     /// Whether it is a write, and has a connection.
     fn is_writing(&self) -> bool {
-        self.is_a_write && self.in_use.connection().is_some()
+        self.is_a_write && self.in_use.is_open()
     }
 
     /// Returns when the deed's connection leads to a server that is used no longer.

@@ -11,7 +11,7 @@ use super::row::{ClaimTerms, ClaimToken, ClaimedJob};
 use super::seen_row::{Asked, Missed, SeenRow};
 use super::session::{Lease, Session};
 use super::transaction::rollback_sql;
-use super::unanswered::MOST_FOR_A_CLAIM;
+use super::unanswered::Kind;
 use crate::failpoints::failpoint;
 use crate::job::JobId;
 use mysql_async::Row;
@@ -57,7 +57,7 @@ pub async fn claim(
     let asked = Asked { token, at: Instant::now(), terms };
     within_deadline(session.bounds().of_a_write(), async {
         failpoint!("before-claim", StoreError::Connection("a failpoint".to_owned()));
-        let mut lease = session.lease_unless(MOST_FOR_A_CLAIM).await?;
+        let mut lease = session.lease_for(Kind::Claim).await?;
         let claim = loop {
             let usual = match jobs {
                 [job] => lone_claim::try_claim(&mut lease, terms, token, *job).await,

@@ -22,7 +22,7 @@ pub enum StoreError {
     Deadline(u64),
     /// The server is still at so many statements that were given up; no more are begun meanwhile.
     #[error(
-        "the database is still at {0} of our earlier attempts, which it did not answer; no more are made until it is done"
+        "the database is still at {0} of our earlier attempts, which it did not answer; another is made when it is at fewer"
     )]
     Unanswered(usize),
     /// The server's answer is not of the expected shape.

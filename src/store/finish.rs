@@ -12,7 +12,7 @@ use super::literals::{UTF8, cut_at_char, id_list, quoted, quoted_json};
 use super::row::ClaimToken;
 use super::session::{Lease, Session};
 use super::transaction::{begin_sql, commit_sql};
-use super::unanswered::{MOST_FOR_LINES, MOST_FOR_RESULTS};
+use super::unanswered::Kind;
 use crate::failpoints::failpoint;
 use crate::job::{Attempt, Conclusion, JobId, JobState, ResultCode, messages};
 use mysql_async::Row;
@@ -63,8 +63,7 @@ pub async fn finish(
     batch.sort_unstable_by_key(|finished| finished.id);
     within_deadline(session.bounds().of_a_write(), async {
         failpoint!("before-finish", StoreError::Connection("a failpoint".to_owned()));
-        let most = if batch.is_empty() { MOST_FOR_LINES } else { MOST_FOR_RESULTS };
-        let mut lease = session.lease_unless(most).await?;
+        let mut lease = session.lease_for(if batch.is_empty() { Kind::Lines } else { Kind::Results }).await?;
         let report = match lease.conn().query_drop(whole_sql(batch, lines)?).await.map_err(StoreError::from) {
             Err(error) if !batch.is_empty() && matches!(error.code(), Some(NOT_ALL | LOCK_WAIT)) => {
                 lease.conn().query_drop("ROLLBACK").await?;
@@ -87,7 +86,7 @@ pub async fn finish_around_locks(
 ) -> Result<FinishReport, StoreError> {
     batch.sort_unstable_by_key(|finished| finished.id);
     within_deadline(session.bounds().of_a_write(), async {
-        let mut lease = session.lease_unless(MOST_FOR_RESULTS).await?;
+        let mut lease = session.lease_for(Kind::Results).await?;
         let report = finish_what_is_ours(&mut lease, batch, lines).await?;
         lease.keep();
         Ok(report)

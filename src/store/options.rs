@@ -18,6 +18,8 @@ pub(super) const LOCK_WAIT_SECS: u32 = 3;
 /// looks at nothing else meanwhile: a statement that we have given up would wait on, as long as the table is kept, and the
 /// next one beside it.
 pub(super) const TABLE_WAIT_SECS: u32 = 12;
+/// How long one deed (its statements together) may take before its connection is given up.
+pub(super) const DEED_DEADLINE: Duration = Duration::from_secs(30);
 /// After so long a silence the kernel asks the peer whether it is still there; how often it asks again, and when it gives
 /// up, are the machine's settings (on Linux, eleven minutes later).
 const KEEPALIVE: Duration = Duration::from_secs(30);

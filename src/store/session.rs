@@ -3,6 +3,7 @@
 use super::bounds::{Bounds, InUse};
 use super::error::StoreError;
 use super::servers::{Landed, Prepared, Servers};
+use super::unanswered::Kind;
 use crate::config::HostPort;
 use mysql_async::Conn;
 use std::sync::Arc;
@@ -58,18 +59,20 @@ impl Session {
         Ok(Lease { landed, session: self })
     }
 
-    /// The same for a deed that is not begun while the server is still at so many that were given up.
-    pub(super) async fn lease_unless(&mut self, unanswered: usize) -> Result<Lease<'_>, StoreError> {
-        let servers = Arc::clone(&self.servers);
+    /// The same for a deed that is not begun while the server is still at too many of its kind that were given up.
+    pub(super) async fn lease_for(&mut self, kind: Kind) -> Result<Lease<'_>, StoreError> {
+        let (servers, in_use) = (Arc::clone(&self.servers), Arc::clone(&self.in_use));
         let mut lease = self.lease().await?;
         let moves = lease.landed.moves;
-        match servers.unanswered().check(lease.conn(), moves, unanswered).await {
+        match servers.unanswered().check(lease.conn(), moves, kind).await {
             Err(error @ StoreError::Unanswered(_)) => {
                 lease.keep();
-                Err(error)
+                return Err(error);
             }
-            checked => checked.map(|()| lease),
+            checked => checked?,
         }
+        in_use.count_as(Some(kind));
+        Ok(lease)
     }
 
     /// What bounds this session's next deed.

@@ -4,7 +4,7 @@
 //! long as it keeps the connection, which may idle for ever. So in such a transaction it may be silent for no longer
 //! than a deed may take.
 
-use super::bounds::DEED_DEADLINE;
+use super::options::DEED_DEADLINE;
 use super::options::WAIT_TIMEOUT_SECS;
 
 /// Begins one. Gives two empty results.

@@ -138,8 +138,25 @@ async fn what_a_test_could_not_try_is_told_at_the_end() {
     let lines: Vec<&str> = summary.lines().filter(|line| line.contains("full disks")).collect();
     assert_eq!(lines.len(), 1, "{summary}");
     assert!(lines[0].contains(&server_name()) && lines[0].ends_with("left out: full disks: no root"), "{summary}");
-    assert!(summary.contains("left out: 2 scenarios that have no short form; --all runs them\n"), "{summary}");
+    assert!(summary.contains("left out: without a short form: 2; --all runs them\n"), "{summary}");
     assert_nothing_is_left(&place).await;
+}
+
+/// It is not over when the tests are, or fails; both count.
+#[tokio::test]
+async fn the_benchmark_beside_the_tests_is_waited_for_and_counts() {
+    for (benchmark, code) in [(PASSED, 0), ("exit 7", 1)] {
+        let place = place_to_test(PASSED);
+        let cargo = std::fs::read_to_string(place.path("bin/cargo")).unwrap();
+        let slow =
+            format!("*'--bench queue'*) sleep 3; touch '{}'; {benchmark} ;;\ntest*)", place.path("done").display());
+        place.script("bin/cargo", &cargo.replacen("test*)", &slow, 1));
+        let ended = run_on_our_server(&place).await;
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert!(place.path("done").exists());
+        assert_eq!(ended.stdout.contains("FAILED"), code == 1, "{}", ended.stdout);
+        assert_nothing_is_left(&place).await;
+    }
 }
 
 /// A test program that cannot be built names no test, and the run is not green.
