@@ -112,7 +112,7 @@ pub struct SweepFound {
     pub owners: Vec<JobOwner>,
     /// What there is beyond this page.
     pub more: More,
-    /// When there was none that is due: how long until the next one is.
+    /// How long until the next one is due, where all that are due were found.
     pub next_due: Option<Duration>,
 }
 
@@ -150,7 +150,7 @@ impl Sweeper {
         SweepReport { sweeper: self, kind: SweepKind::Whole, found }
     }
 
-    /// Reads the beginning of the backlog, and only what is due; when nothing is, when that changes.
+    /// Reads the beginning of the backlog, and only what is due; and when there is more.
     pub async fn first_page(mut self) -> SweepReport {
         let found = self.try_first_page().await;
         SweepReport { sweeper: self, kind: SweepKind::Leftovers, found }
@@ -160,15 +160,15 @@ impl Sweeper {
         let mut found = SweepFound::default();
         for state in WORKABLE {
             let due = (&PageEnd::default(), Duration::ZERO);
-            found.jobs.extend(read_backlog(&mut self.session, *state, due, PAGE_ROWS).await?.jobs);
-        }
-        found.jobs.sort_unstable_by_key(|job| (job.due_in_micros, job.id));
-        if found.jobs.is_empty() {
-            for state in WORKABLE {
-                let next = read_backlog(&mut self.session, *state, (&PageEnd::default(), self.horizon), 1).await?;
+            let page = read_backlog(&mut self.session, *state, due, PAGE_ROWS).await?;
+            found.jobs.extend(page.jobs);
+            if page.end.is_none() {
+                let behind = (&page.last.unwrap_or_default(), self.horizon);
+                let next = read_backlog(&mut self.session, *state, behind, 1).await?;
                 found.next_due = found.next_due.into_iter().chain(next.jobs.first().map(|job| job.due_in())).min();
             }
         }
+        found.jobs.sort_unstable_by_key(|job| (job.due_in_micros, job.id));
         Ok(found)
     }
 

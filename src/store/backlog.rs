@@ -48,6 +48,8 @@ pub struct Page {
     pub jobs: Vec<DueJob>,
     /// Where the next page begins; none when this was the last.
     pub end: Option<PageEnd>,
+    /// Where it ends itself; none when it is empty.
+    pub last: Option<PageEnd>,
 }
 
 /// Reads a page of the claimable jobs of one state that are due within the horizon.
@@ -84,12 +86,10 @@ pub fn backlog_sql(state: JobState, horizon: Duration, rows: usize) -> String {
 }
 
 fn page_of(found: Vec<(u64, i64, String)>, rows: usize) -> Page {
-    let end = match found.last() {
-        Some((id, _, run_at)) if found.len() == rows => Some(PageEnd { run_at: run_at.clone(), id: *id }),
-        _ => None,
-    };
+    let last = found.last().map(|(id, _, run_at)| PageEnd { run_at: run_at.clone(), id: *id });
+    let end = last.clone().filter(|_| found.len() == rows);
     let jobs = found.into_iter().map(|(id, due_in_micros, _)| DueJob { id: JobId(id), due_in_micros }).collect();
-    Page { jobs, end }
+    Page { jobs, end, last }
 }
 
 /// Reads the URLs of jobs that are not claimed yet, to learn which host each one is for.
@@ -98,7 +98,10 @@ fn page_of(found: Vec<(u64, i64, String)>, rows: usize) -> Page {
 pub async fn read_urls(session: &mut Session, jobs: &[JobId]) -> Result<Vec<(JobId, String)>, StoreError> {
     within_deadline(session.bounds(), async {
         let mut lease = session.lease().await?;
-        let sql = format!("SELECT id, CAST(LEFT(url, 300) AS BINARY) FROM queued_job WHERE id IN ({})", id_list(jobs));
+        let sql = format!(
+            "SELECT id, COALESCE(CAST(LEFT(url, 300) AS BINARY), '') FROM queued_job WHERE id IN ({})",
+            id_list(jobs)
+        );
         let rows: Vec<Row> = lease.conn().query(sql).await?;
         lease.keep();
         rows.into_iter().map(|mut row| Ok((JobId(super::row::column(&mut row, 0)?), text(&mut row, 1)?))).collect()

@@ -27,7 +27,7 @@ const NOBODYS: &str = "(claimed_by IS NULL OR claim_expires_at IS NULL)";
 const UNLOCKED: &str = "IF(claimed_by > '', IS_FREE_LOCK(claimed_by), 1) = 1";
 
 /// A row that has had its last try. An application may insert less than none.
-const GIVEN_UP: &str = "remaining_retries <= 0";
+const GIVEN_UP: &str = "COALESCE(remaining_retries, 0) <= 0";
 
 /// How long rows are taken back one by one.
 const ONE_BY_ONE_FOR: Duration = Duration::from_secs(10);

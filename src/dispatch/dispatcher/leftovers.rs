@@ -30,15 +30,9 @@ impl Dispatcher {
 
     /// Leaves the jobs that wait and are not ours first to their homes.
     pub(super) fn leave_to_homes(&mut self) {
-        let (homes, misses) = (&self.homes, &mut self.misses);
-        let leave = |job| {
-            let theirs = !homes.is_ours(job);
-            if theirs {
-                misses.remove(&job);
-            }
-            theirs
-        };
-        if self.waiting.drop_unread(leave) {
+        // One that was missed stays: a claim of ours may be under way whose answer was lost.
+        let (homes, misses) = (&self.homes, &self.misses);
+        if self.waiting.drop_unread(|job| !homes.is_ours(job) && !misses.contains_key(&job)) {
             self.look_at_leftovers_soon();
         }
     }
@@ -65,7 +59,11 @@ impl Dispatcher {
     /// there is any job that is not ours, even one whose grace is not over yet; and when the next one is due.
     pub(super) fn take_leftovers(&mut self, found: &SweepFound) {
         let grace = i64::try_from(GRACE.as_micros()).unwrap_or(0);
-        let free = self.parts.slots.free_for_unknown();
+        // Where one host has no slot left, their hosts are looked at first.
+        let free = match self.parts.slots.free_for_unknown() {
+            0 => self.parts.slots.free().min(self.parts.batch_size),
+            free => free,
+        };
         let unknown =
             || found.jobs.iter().rev().filter(|job| !self.waiting.knows(job.id) && !self.refused.contains(&job.id));
         if unknown().next().is_some() {

@@ -9,11 +9,11 @@ use super::watches::{has, one_and_other, until_two_watch_each_other};
 use super::{ENOUGH, NO_SWEEP, RESCUED_WITHIN, base, following, ledger, report, stage_alone, times};
 use crate::support::database::TestDatabase;
 use crate::support::factory::job;
-use crate::support::receiver::{Gate, Received, Receiver};
+use crate::support::receiver::{Answer, Gate, Received, Receiver};
 use crate::support::service::Service;
 use crate::support::wait::{eventually, until};
 use rustix::process::Signal;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// Claims without a recorded result: what was in flight when the only dispatcher was killed. Its last statement may
@@ -315,7 +315,23 @@ async fn what_comes_in_while_one_of_two_dispatchers_is_frozen_is_called_by_the_o
 /// Nothing else happens meanwhile that would have the other one look.
 #[tokio::test(flavor = "multi_thread")]
 async fn scheduled_jobs_of_a_frozen_dispatcher_are_called_by_the_other_when_they_are_due() {
+    scheduled_jobs_of_a_frozen_dispatcher(false).await;
+}
+
+/// The same where a row is due all the time that nobody takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn scheduled_jobs_of_a_frozen_dispatcher_are_called_when_they_are_due_beside_a_row_that_is_refused() {
+    scheduled_jobs_of_a_frozen_dispatcher(true).await;
+}
+
+async fn scheduled_jobs_of_a_frozen_dispatcher(beside_a_refused_row: bool) {
     let (database, receiver) = stage_alone().await;
+    if beside_a_refused_row {
+        let refuse = "CREATE TRIGGER refuses BEFORE UPDATE ON queued_job FOR EACH ROW \
+                      IF OLD.http_method = 'refused' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'; END IF";
+        database.execute(refuse).await;
+        job().method("refused").url(receiver.url("/work")).insert(&database).await;
+    }
     let ini = database.ini(NO_SWEEP);
     let (mut frozen, mut other) = (following(&ini).await, following(&ini).await);
     // Both have worked, and know of each other.
@@ -329,10 +345,39 @@ async fn scheduled_jobs_of_a_frozen_dispatcher_are_called_by_the_other_when_they
     let late = due.elapsed();
     frozen.signal(Signal::CONT);
     assert!(late < RESCUED_WITHIN, "the last was called {late:?} after it was due");
+    database.execute("DELETE FROM queued_job WHERE http_method = 'refused'").await;
     let found = check(&database, &receiver, &Written::default()).await;
     assert_eq!((found.extra_calls, found.taken_back), (0, 0), "{found:?}");
     for service in [&mut frozen, &mut other] {
         assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
         ledger::assert_nothing_lost(service);
+    }
+}
+
+/// The other one has no slot left for a host that never answers, and many for all others.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_in_while_one_of_two_dispatchers_is_frozen_is_called_beside_a_host_that_never_answers() {
+    let (database, receiver) = stage_alone().await;
+    let deaf = Receiver::start().await;
+    deaf.on("/", Answer::never());
+    let ini = database.ini(&format!("{NO_SWEEP}[dispatch]\ndrain_secs: 1\n"));
+    let (mut frozen, mut other) = (following(&ini).await, following(&ini).await);
+    job().url(receiver.url("/work")).insert_times(&database, 200).await;
+    receiver.wait_for(200, Duration::from_secs(20)).await;
+    job().url(deaf.url("/")).timeout(600).insert_times(&database, 400).await;
+    deaf.wait_for(256, Duration::from_secs(20)).await;
+    frozen.signal(Signal::STOP);
+    for _ in 0..40 {
+        job().url(receiver.url("/work")).insert(&database).await;
+    }
+    receiver.wait_for(240, Duration::from_secs(20)).await;
+    frozen.signal(Signal::CONT);
+    let mut calls = HashMap::new();
+    for call in receiver.requests() {
+        *calls.entry(call.job_id()).or_insert(0) += 1;
+    }
+    assert!(calls.len() == 240 && calls.values().all(|count| *count == 1), "{calls:?}");
+    for service in [&mut frozen, &mut other] {
+        assert_eq!(service.stop(Duration::from_secs(10)).await, Some(0));
     }
 }

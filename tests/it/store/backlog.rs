@@ -85,3 +85,14 @@ async fn reading_waits_for_no_lock_and_takes_none() {
     let urls = read_urls(&mut session, &ids(&[keys[0], keys[2] + 100])).await.unwrap();
     assert_eq!(urls, [(ids(&keys)[0], "http://host/path".to_owned())]);
 }
+
+/// Of a table that somebody has altered. It fails where it is claimed, alone.
+#[tokio::test]
+async fn a_row_without_a_url_hides_no_others() {
+    let database = TestDatabase::with_schema().await;
+    database.execute("ALTER TABLE queued_job MODIFY COLUMN url MEDIUMTEXT NULL").await;
+    let keys = job().url("http://host/path").insert_times(&database, 2).await;
+    database.execute(&format!("UPDATE queued_job SET url = NULL WHERE id = {}", keys[0])).await;
+    let urls = read_urls(&mut session(&database), &ids(&keys)).await.unwrap();
+    assert_eq!(urls, [(ids(&keys)[0], String::new()), (ids(&keys)[1], "http://host/path".to_owned())]);
+}

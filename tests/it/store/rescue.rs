@@ -118,6 +118,17 @@ async fn a_rescue_costs_a_retry_and_with_none_left_it_is_over() {
     assert_eq!(rescued(&database, &["dead"]).await, [0; 0]);
 }
 
+/// Of a table that somebody has altered.
+#[tokio::test]
+async fn a_row_without_a_number_of_retries_has_none_left() {
+    let database = TestDatabase::with_schema().await;
+    database.execute("ALTER TABLE queued_job MODIFY COLUMN remaining_retries INT NULL").await;
+    let key = executing("dead").insert(&database).await;
+    database.execute("UPDATE queued_job SET remaining_retries = NULL").await;
+    assert_eq!(rescued(&database, &["dead"]).await, [key]);
+    assert_eq!(state(&database, key).await, "discarded");
+}
+
 #[tokio::test]
 async fn of_two_rescuers_at_once_one_takes_each_job_and_it_is_charged_once() {
     let database = TestDatabase::with_schema().await;
